@@ -1,0 +1,49 @@
+"""The `gato` command: finds each verb among the entry points and imports only the one asked for."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import entry_points
+
+SUMMARY = {
+    "assets": "fetch the robot, basket and object models (once per machine)",
+    "collect": "record demonstrations of the scripted expert in simulation",
+    "evaluate": "measure success rates with intervals, videos and a report",
+    "inspect": "say what is in a dataset or a checkpoint and whether it is sound",
+    "stack": "run robot, policy and status view over ROS 2, without ros2cli",
+    "train": "train or fine-tune a policy on demonstrations",
+}
+
+
+def main() -> int:
+    """Runs `gato VERB ...`. Returns the verb's exit status; 2 for an unknown verb."""
+    verbs = {entry.name: entry for entry in entry_points(group="gato.commands")}
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        _print_help(sorted(verbs))
+        return 0 if len(sys.argv) > 1 else 2
+    verb = sys.argv[1]
+    if verb not in verbs:
+        print(f"gato: expected one of {sorted(verbs)}, got {verb!r}", file=sys.stderr)
+        return 2
+    try:
+        run = verbs[verb].load()
+    except ModuleNotFoundError as error:
+        if error.name and error.name.split(".")[0].startswith("gato_"):
+            raise
+        print(
+            f"gato {verb}: {error.name} is not installed; `make install` adds it", file=sys.stderr
+        )
+        return 1
+    sys.argv = [f"gato {verb}", *sys.argv[2:]]
+    return run() or 0
+
+
+def _print_help(verbs: list[str]) -> None:
+    print("usage: gato VERB [options]      gato VERB --help explains one\n")
+    for verb in verbs:
+        print(f"  {verb:<10}{SUMMARY.get(verb, '')}")
+    print("\nexample: gato evaluate --checkpoint checkpoints/control --episodes 10")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,254 @@
+"""What a policy sees and does: modalities with shapes, limits and units, and the Spec that orders them.
+
+A Spec is saved with every dataset and checkpoint, so a policy can refuse a robot that differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+PATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Image:
+    """A camera frame, uint8 (height, width, 3), RGB; sides are multiples of 16 pixels."""
+
+    height: int
+    width: int
+
+    def __post_init__(self) -> None:
+        for side, pixels in (("height", self.height), ("width", self.width)):
+            if pixels <= 0 or pixels % PATCH_SIZE:
+                raise ValueError(
+                    f"Image {side}: expected a positive multiple of {PATCH_SIZE}, got {pixels}"
+                )
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return (self.height, self.width, 3)
+
+    @property
+    def num_tokens(self) -> int:
+        return (self.height // PATCH_SIZE) * (self.width // PATCH_SIZE)
+
+    def check(self, name: str, value: np.ndarray) -> None:
+        """Raises ValueError unless value is uint8 of this shape."""
+        if (
+            not isinstance(value, np.ndarray)
+            or value.dtype != np.uint8
+            or value.shape != self.shape
+        ):
+            raise ValueError(f"{name}: expected uint8 {self.shape}, got {_describe(value)}")
+
+
+@dataclass(frozen=True)
+class Continuous:
+    """A vector of real numbers with per-dimension limits in the given unit.
+
+    Values are scaled by the limits to [-1, 1] and binned uniformly; with `mu_law` they are
+    companded instead, as the paper does for raw observations (section 2.1), and limits only inform.
+    """
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    unit: str
+    names: tuple[str, ...]
+    mu_law: bool = False
+
+    def __post_init__(self) -> None:
+        if not len(self.low) == len(self.high) == len(self.names):
+            raise ValueError(
+                "Continuous: expected low, high and names of one length, "
+                f"got {len(self.low)}, {len(self.high)} and {len(self.names)}"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"Continuous: expected distinct names, got {self.names}")
+        for name, low, high in zip(self.names, self.low, self.high):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(
+                    f"Continuous {name}: expected finite low < high, got {low}, {high}"
+                )
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self.low),)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.low)
+
+    def check(self, name: str, value: np.ndarray) -> None:
+        """Raises ValueError unless value is a finite floating-point vector of this length."""
+        if (
+            not isinstance(value, np.ndarray)
+            or value.dtype.kind != "f"
+            or value.shape != self.shape
+        ):
+            raise ValueError(f"{name}: expected float {self.shape}, got {_describe(value)}")
+        if not np.isfinite(value).all():
+            bad = [self.names[i] for i in np.flatnonzero(~np.isfinite(value))]
+            raise ValueError(f"{name}: expected finite values, got NaN or infinity in {bad}")
+
+
+@dataclass(frozen=True)
+class Discrete:
+    """A vector of integers, each in [0, num_values)."""
+
+    num_values: int
+    names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_values <= 1024:
+            raise ValueError(f"Discrete num_values: expected 1..1024, got {self.num_values}")
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (len(self.names),)
+
+    @property
+    def num_tokens(self) -> int:
+        return len(self.names)
+
+    def check(self, name: str, value: np.ndarray) -> None:
+        """Raises ValueError unless value is an integer vector within the range."""
+        if (
+            not isinstance(value, np.ndarray)
+            or value.dtype.kind not in "iu"
+            or value.shape != self.shape
+        ):
+            raise ValueError(f"{name}: expected integer {self.shape}, got {_describe(value)}")
+        if value.size and (value.min() < 0 or value.max() >= self.num_values):
+            raise ValueError(f"{name}: expected values in [0, {self.num_values}), got {value}")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string of exactly `num_tokens` SentencePiece ids once padded or cropped."""
+
+    num_tokens: int
+
+    @property
+    def shape(self) -> tuple[int]:
+        return (self.num_tokens,)
+
+    def check(self, name: str, value: np.ndarray) -> None:
+        """Raises ValueError unless value is an integer vector of this length."""
+        if (
+            not isinstance(value, np.ndarray)
+            or value.dtype.kind not in "iu"
+            or value.shape != self.shape
+        ):
+            raise ValueError(f"{name}: expected integer ids {self.shape}, got {_describe(value)}")
+
+
+Modality = Image | Continuous | Discrete | Text
+_MODALITIES = {cls.__name__: cls for cls in (Image, Continuous, Discrete, Text)}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One robot and task as the policy meets it.
+
+    observation: modality by key; sorted keys are the token order (paper, section 2.1).
+    action: the vector the policy returns. control_timestep: seconds between actions.
+    """
+
+    observation: Mapping[str, Modality]
+    action: Continuous | Discrete
+    control_timestep: float
+
+    def __post_init__(self) -> None:
+        if not self.observation:
+            raise ValueError("Spec: expected at least one observation, got none")
+        if not self.control_timestep > 0:
+            raise ValueError(f"control_timestep: expected > 0 s, got {self.control_timestep}")
+        object.__setattr__(
+            self, "observation", {key: self.observation[key] for key in sorted(self.observation)}
+        )
+
+    @property
+    def num_observation_tokens(self) -> int:
+        return sum(modality.num_tokens for modality in self.observation.values())
+
+    @property
+    def num_action_tokens(self) -> int:
+        return self.action.num_tokens
+
+    @property
+    def tokens_per_timestep(self) -> int:
+        """Observation tokens, one separator and the action tokens: a constant for a Spec."""
+        return self.num_observation_tokens + 1 + self.num_action_tokens
+
+    def check_observation(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Raises KeyError or ValueError naming each missing, surplus or malformed entry."""
+        missing = sorted(self.observation.keys() - observation.keys())
+        surplus = sorted(observation.keys() - self.observation.keys())
+        if missing or surplus:
+            raise KeyError(
+                f"observation: expected {list(self.observation)}, missing {missing}, surplus {surplus}"
+            )
+        for key, modality in self.observation.items():
+            modality.check(key, observation[key])
+
+    def to_dict(self) -> dict:
+        """A JSON-ready dict; `Spec.from_dict` inverts it."""
+        return {
+            "observation": {k: _modality_to_dict(m) for k, m in self.observation.items()},
+            "action": _modality_to_dict(self.action),
+            "control_timestep": self.control_timestep,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping) -> Spec:
+        """Inverts `to_dict`. Raises ValueError on an unknown modality, KeyError on a missing key."""
+        return cls(
+            observation={k: _modality_from_dict(m) for k, m in data["observation"].items()},
+            action=_modality_from_dict(data["action"]),
+            control_timestep=float(data["control_timestep"]),
+        )
+
+    def differences(self, other: Spec) -> list[str]:
+        """Every way `other` departs from this Spec, one line each with expected and got."""
+        ours, theirs = _flatten(self.to_dict()), _flatten(other.to_dict())
+        return [
+            f"{key}: expected {ours.get(key, 'nothing')}, got {theirs.get(key, 'nothing')}"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key, None) != theirs.get(key, None)
+        ]
+
+
+def _describe(value: object) -> str:
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape}"
+    return type(value).__name__
+
+
+def _modality_to_dict(modality: Modality) -> dict:
+    return {"modality": type(modality).__name__, **dataclasses.asdict(modality)}
+
+
+def _modality_from_dict(data: Mapping) -> Modality:
+    fields = dict(data)
+    name = fields.pop("modality")
+    if name not in _MODALITIES:
+        raise ValueError(f"modality: expected one of {sorted(_MODALITIES)}, got {name!r}")
+    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return _MODALITIES[name](**tuples)
+
+
+def _flatten(data: Mapping, prefix: str = "") -> dict[str, str]:
+    """Nested dict to {"a.b": JSON text}; lists count as leaves."""
+    flat: dict[str, str] = {}
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value)
+    return flat

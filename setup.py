@@ -1,0 +1,78 @@
+"""Metadata of the ROS package gato_bringup, which is the repository root.
+
+Everything stands here and not in a [project] table: colcon reads setup.py, and crashes on
+`requires-python` in pyproject.toml.
+"""
+
+from glob import glob
+
+from setuptools import find_packages, setup
+
+FOLDERS = {"gato_core": "gato_core", "gato_sim": "sim", "gato_training": "training"}
+packages = [
+    package
+    for name, folder in FOLDERS.items()
+    for package in [name, *(f"{name}.{sub}" for sub in find_packages(folder))]
+]
+
+ROS = [
+    "ros-rclpy[fastrtps]",
+    "ros-sensor-msgs",
+    "ros-std-msgs",
+    "ros-geometry-msgs",
+    "ros-trajectory-msgs",
+    "ros-std-srvs",
+    "ros-diagnostic-msgs",
+    "ros-lifecycle-msgs",
+    "ros-rosgraph-msgs",
+]
+EXTRAS = {
+    "sim": ["mujoco>=4,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
+    "train": ["torch", "safetensors", "tensorboard"],
+    "onnx": ["onnxruntime"],
+    "ros": ROS,
+    "test": ["pytest"],
+    "dev": ["pytest", "ruff", "pre-commit"],
+}
+EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+
+setup(
+    name="gato_bringup",
+    version="0.1.0",
+    description="Gato, one transformer that reads cameras and joints and acts, as a ROS 2 stack",
+    license="Apache-2.0",
+    maintainer="The Gato robotics stack developers",
+    maintainer_email="gato-stack@example.com",
+    python_requires=">=3.10",
+    packages=packages,
+    package_dir={"gato_sim": "sim", "gato_training": "training"},
+    install_requires=[
+        "numpy>=2",
+        "opencv-python-headless",
+        "packaging",
+        "pyarrow",
+        "pyyaml",
+        "setuptools",
+        "tyro",
+        "tqdm",
+    ],
+    extras_require=EXTRAS,
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/gato_bringup"]),
+        ("share/gato_bringup", ["package.xml"]),
+        ("share/gato_bringup/launch", glob("launch/*.launch.py")),
+        ("share/gato_bringup/config", glob("config/*")),
+    ],
+    entry_points={
+        "console_scripts": ["gato = gato_core.cli:main"],
+        "gato.commands": [
+            "assets = gato_sim.assets:main",
+            "collect = gato_sim.collect:main",
+            "evaluate = gato_sim.evaluate:main",
+            "inspect = gato_core.inspect:main",
+            "stack = gato_ros.stack:main",
+            "train = gato_training.train:main",
+        ],
+    },
+    zip_safe=False,
+)

@@ -1,0 +1,1 @@
+"""RGB-stacking in raw MuJoCo: scene, environment, expert, collection, evaluation."""

@@ -1,0 +1,1 @@
+"""Offline training on LeRobot v3 datasets. Never imports the simulator."""
