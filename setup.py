@@ -27,8 +27,8 @@ ROS = [
     "ros-rosgraph-msgs",
 ]
 EXTRAS = {
-    "sim": ["mujoco>=4,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
-    "train": ["torch", "safetensors", "tensorboard"],
+    "sim": ["mujoco>=3.17,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
+    "train": ["torch>=2.13", "safetensors", "tensorboard"],
     "onnx": ["onnxruntime"],
     "ros": ROS,
     "test": ["pytest"],
@@ -52,7 +52,6 @@ setup(
         "packaging",
         "pyarrow",
         "pyyaml",
-        "setuptools",
         "tyro",
         "tqdm",
     ],

@@ -1,1 +1,1 @@
-"""The agent: specifications, tokens, the network, its cache and the policy. Imports no other room."""
+"""The agent: spec, tokens, the network, its cache and the policy. Imports no other room."""

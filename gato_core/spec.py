@@ -1,4 +1,4 @@
-"""What a policy sees and does: modalities with shapes, limits and units, and the Spec that orders them.
+"""What a policy sees and does: modalities with shapes, limits and units, ordered by a Spec.
 
 A Spec is saved with every dataset and checkpoint, so a policy can refuse a robot that differs.
 """
@@ -192,7 +192,8 @@ class Spec:
         surplus = sorted(observation.keys() - self.observation.keys())
         if missing or surplus:
             raise KeyError(
-                f"observation: expected {list(self.observation)}, missing {missing}, surplus {surplus}"
+                f"observation: expected {list(self.observation)}, "
+                f"missing {missing}, surplus {surplus}"
             )
         for key, modality in self.observation.items():
             modality.check(key, observation[key])
@@ -207,7 +208,7 @@ class Spec:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> Spec:
-        """Inverts `to_dict`. Raises ValueError on an unknown modality, KeyError on a missing key."""
+        """Inverts `to_dict`; ValueError on an unknown modality, KeyError on a missing key."""
         return cls(
             observation={k: _modality_from_dict(m) for k, m in data["observation"].items()},
             action=_modality_from_dict(data["action"]),

@@ -1,0 +1,47 @@
+"""The `gato` command finds its verbs by name and imports only the one asked for."""
+
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import pytest
+
+VERBS = ["assets", "collect", "evaluate", "inspect", "stack", "train"]
+
+
+def _gato(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "gato_core.cli", *arguments], capture_output=True, text=True
+    )
+
+
+def test_help_lists_every_verb():
+    result = _gato("--help")
+    assert result.returncode == 0
+    for entry in entry_points(group="gato.commands"):
+        assert f"  {entry.name} " in result.stdout
+
+
+def test_unknown_verb_names_the_known_ones():
+    result = _gato("dance")
+    assert result.returncode == 2
+    assert "dance" in result.stderr and "evaluate" in result.stderr
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_help_works_from_a_fresh_process(verb):
+    result = _gato(verb, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"gato {verb}" in result.stdout
+
+
+def test_help_imports_no_room():
+    """`gato --help` is instant: no torch, no mujoco, no room."""
+    code = (
+        "import sys; sys.argv = ['gato', '--help']\n"
+        "from gato_core.cli import main; main()\n"
+        "heavy = {'torch', 'mujoco', 'rclpy', 'gato_sim', 'gato_training'} & sys.modules.keys()\n"
+        "assert not heavy, heavy"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
