@@ -1,0 +1,109 @@
+"""Videos people look at: the robot large, what the policy sees beside it, and what is going on.
+
+MP4 is H.264 in yuv420p, which browsers play; the encoder comes with imageio-ffmpeg.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import cv2
+import imageio_ffmpeg
+import numpy as np
+
+BACKGROUND = (24, 26, 30)
+TEXT = (235, 235, 235)
+MARGIN = 8
+
+
+def write_mp4(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> int:
+    """Encodes uint8 (height, width, 3) RGB frames of one even-sided shape; returns their count.
+
+    The file appears under its name only when it is complete. Raises ValueError without frames.
+    """
+    path = Path(path)
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{path}: expected at least one frame, got none")
+    height, width = first.shape[:2]
+    if height % 2 or width % 2:
+        raise ValueError(f"{path}: expected even sides for yuv420p, got {width}x{height}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial.mp4")
+    encoder = imageio_ffmpeg.write_frames(
+        str(partial),
+        (width, height),
+        fps=fps,
+        codec="libx264",
+        pix_fmt_out="yuv420p",
+        macro_block_size=2,
+        output_params=["-crf", "26", "-preset", "veryfast", "-movflags", "+faststart"],
+        ffmpeg_log_level="error",
+    )
+    encoder.send(None)
+    num_frames = 0
+    try:
+        while first is not None:
+            encoder.send(np.ascontiguousarray(first))
+            num_frames += 1
+            first = next(frames, None)
+    finally:
+        encoder.close()
+    partial.replace(path)
+    return num_frames
+
+
+def compose(main: np.ndarray, cameras: Sequence[np.ndarray], lines: Sequence[str]) -> np.ndarray:
+    """One frame: `main` at the left, the policy's cameras stacked at the right, text below them.
+
+    main: uint8 (height, width, 3). cameras: uint8 (any, any, 3), enlarged without smoothing so
+    that one sees the pixels the policy gets. Returns uint8 (height', width', 3), sides even.
+    """
+    height, width = main.shape[:2]
+    side = height // 3
+    column = side + 2 * MARGIN
+    canvas = np.full((height - height % 2, width + column, 3), BACKGROUND, np.uint8)
+    canvas = canvas[:, : canvas.shape[1] - canvas.shape[1] % 2]
+    canvas[:, :width] = main[: canvas.shape[0]]
+    top = MARGIN
+    for image in cameras[:2]:
+        enlarged = cv2.resize(
+            image, (side - MARGIN, side - MARGIN), interpolation=cv2.INTER_NEAREST
+        )
+        canvas[top : top + side - MARGIN, width + MARGIN : width + side] = enlarged
+        top += side
+    put_lines(canvas, lines, left=width + MARGIN, top=top + MARGIN)
+    return canvas
+
+
+def put_lines(image: np.ndarray, lines: Sequence[str], *, left: int, top: int) -> None:
+    """Writes text lines into `image`, in place."""
+    scale = image.shape[0] / 1000
+    for i, line in enumerate(lines):
+        origin = (left, top + int((i + 1) * 38 * scale))
+        cv2.putText(
+            image, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 1.05 * scale, TEXT, 1, cv2.LINE_AA
+        )
+
+
+def filmstrip(frames: Sequence[np.ndarray], *, columns: int = 6) -> np.ndarray:
+    """Frames of one shape side by side, `columns` to a row; uint8 (rows * h, columns * w, 3)."""
+    columns = min(columns, len(frames))
+    rows = math.ceil(len(frames) / columns)
+    height, width = frames[0].shape[:2]
+    sheet = np.full((rows * height, columns * width, 3), BACKGROUND, np.uint8)
+    for i, frame in enumerate(frames):
+        row, column = divmod(i, columns)
+        y, x = row * height, column * width
+        sheet[y : y + height, x : x + width] = frame
+    return sheet
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes a uint8 (height, width, 3) RGB image."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{path}: could not be written")
