@@ -1,0 +1,264 @@
+"""A Spec's arrays as LeRobot v3 features: names, parquet types, table rows and statistics.
+
+Layout of one row (timestep), for a Spec with cameras, continuous and integer observations:
+    observation.images.<camera>   PNG bytes, RGB           one per Image
+    observation.state             float32, concatenated    all Continuous, in key order
+    observation.<key>             int64                    one per Discrete or Text
+    action                        float32 or int64
+    privileged.<key>              float32                  simulator truth, never an observation
+    next.reward, next.done, next.success; timestamp, frame_index, episode_index, index, task_index
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+import pyarrow as pa
+
+from gato_core.episode import Episode
+from gato_core.spec import Continuous, Image, Spec
+
+STATE = "observation.state"
+ACTION = "action"
+PRIVILEGED = "privileged."
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
+NUM_IMAGES_FOR_STATISTICS = 16
+_SCALARS = {
+    "next.reward": "float32",
+    "next.done": "bool",
+    "next.success": "bool",
+    "timestamp": "float32",
+    "frame_index": "int64",
+    "episode_index": "int64",
+    "index": "int64",
+    "task_index": "int64",
+}
+
+
+def feature_names(spec: Spec) -> dict[str, str]:
+    """{observation key: feature}; all Continuous keys share `observation.state`.
+
+    Raises ValueError when two keys would get one feature name.
+    """
+    names: dict[str, str] = {}
+    for key, modality in spec.observation.items():
+        plain = key.replace("/", ".")
+        if isinstance(modality, Image):
+            names[key] = f"observation.images.{plain.removesuffix('.pixels')}"
+        elif isinstance(modality, Continuous):
+            names[key] = STATE
+        else:
+            names[key] = f"observation.{plain}"
+    own = [name for name in names.values() if name != STATE]
+    if len(set(own)) != len(own):
+        raise ValueError(f"observation: expected keys with distinct feature names, got {names}")
+    return names
+
+
+def state_slices(spec: Spec) -> dict[str, slice]:
+    """{Continuous observation key: its columns within `observation.state`}."""
+    slices, start = {}, 0
+    for key, modality in spec.observation.items():
+        if isinstance(modality, Continuous):
+            slices[key] = slice(start, start + modality.num_tokens)
+            start += modality.num_tokens
+    return slices
+
+
+def features(spec: Spec, privileged: Mapping[str, int]) -> dict[str, dict]:
+    """The `features` table of meta/info.json; privileged: {key: number of values}."""
+    table: dict[str, dict] = {}
+    names = feature_names(spec)
+    for key, modality in spec.observation.items():
+        if isinstance(modality, Image):
+            axes = ["height", "width", "channels"]
+            table[names[key]] = _feature("image", modality.shape, axes)
+        elif not isinstance(modality, Continuous):
+            labels = [f"{key}/{i}" for i in range(modality.num_tokens)]
+            table[names[key]] = _feature("int64", modality.shape, labels)
+    state = [f"{key}/{name}" for key in state_slices(spec) for name in spec.observation[key].names]
+    if state:
+        table[STATE] = _feature("float32", (len(state),), state)
+    dtype = "float32" if isinstance(spec.action, Continuous) else "int64"
+    table[ACTION] = _feature(dtype, spec.action.shape, list(spec.action.names))
+    for key, size in sorted(privileged.items()):
+        labels = [f"{key}/{i}" for i in range(size)]
+        table[PRIVILEGED + key] = _feature("float32", (size,), labels)
+    return table | {name: _feature(dtype, (1,), None) for name, dtype in _SCALARS.items()}
+
+
+def schema(table: Mapping[str, dict]) -> pa.Schema:
+    """The parquet schema of a features table, with the metadata the `datasets` library reads."""
+    fields, described = [], {}
+    for name, feature in table.items():
+        fields.append(pa.field(name, _parquet_type(feature)))
+        value = {"dtype": feature["dtype"], "_type": "Value"}
+        if feature["dtype"] == "image":
+            described[name] = {"_type": "Image"}
+        elif tuple(feature["shape"]) == (1,):
+            described[name] = value
+        else:
+            length = feature["shape"][0]
+            described[name] = {"feature": value, "length": length, "_type": "List"}
+    metadata = json.dumps({"info": {"features": described}})
+    return pa.schema(fields, metadata={"huggingface": metadata})
+
+
+def columns(episode: Episode, spec: Spec) -> dict[str, np.ndarray]:
+    """Per-timestep arrays of an episode by feature name, images as uint8; indices left out."""
+    arrays: dict[str, np.ndarray] = {}
+    for key, name in feature_names(spec).items():
+        if name != STATE:
+            arrays[name] = np.asarray(episode.observation[key])
+    if slices := state_slices(spec):
+        parts = [np.asarray(episode.observation[key], np.float32) for key in slices]
+        arrays[STATE] = np.concatenate(parts, axis=1)
+    dtype = np.float32 if isinstance(spec.action, Continuous) else np.int64
+    arrays[ACTION] = np.asarray(episode.action, dtype)
+    for key, value in episode.privileged.items():
+        arrays[PRIVILEGED + key] = np.asarray(value, np.float32).reshape(len(episode), -1)
+    last = np.arange(len(episode)) == len(episode) - 1
+    arrays["next.reward"] = np.asarray(episode.reward, np.float32)
+    arrays["next.done"] = last
+    arrays["next.success"] = last & bool(episode.success)
+    return arrays
+
+
+def to_table(arrays: Mapping[str, np.ndarray], table_schema: pa.Schema) -> pa.Table:
+    """Arrays by feature name to one parquet table; images become PNG."""
+    parts = [_parquet_array(arrays[field.name], field.type) for field in table_schema]
+    return pa.Table.from_arrays(parts, schema=table_schema)
+
+
+def to_numpy(column: pa.Array, shape: list[int]) -> np.ndarray:
+    """(T, n) from a column of scalars or of fixed-size lists."""
+    values = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+    return values.to_numpy(zero_copy_only=False).reshape(-1, *shape)
+
+
+def index_columns(row: Mapping, frames_per_second: int) -> dict[str, np.ndarray]:
+    frame = np.arange(row["length"])
+    return {
+        "timestamp": (frame / frames_per_second).astype(np.float32),
+        "frame_index": frame,
+        "episode_index": np.full_like(frame, row["episode_index"]),
+        "index": frame + row["dataset_from_index"],
+        "task_index": np.full_like(frame, row["task_index"]),
+    }
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """uint8 (height, width, 3) RGB to PNG; lossless."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def decode_png(data: bytes | pa.Buffer, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """PNG to uint8 RGB. Raises ValueError, naming the feature, unless it decodes to this shape."""
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    if image is None or image.shape != shape:
+        got = "no image" if image is None else str(image.shape)
+        raise ValueError(f"{name}: expected a PNG of {shape}, got {got}")
+    return image
+
+
+def statistics(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, list]]:
+    """min, max, mean, std, count and quantiles of each feature over time.
+
+    Images: per channel in [0, 1], shape (3, 1, 1), from a sample of frames and pixels, as LeRobot.
+    """
+    result = {}
+    for name, array in arrays.items():
+        if array.ndim == 4:
+            frames = np.linspace(0, len(array) - 1, NUM_IMAGES_FOR_STATISTICS).round().astype(int)
+            pixels = array[np.unique(frames), ::4, ::4].reshape(-1, 3) / 255.0
+            result[name] = _statistics(pixels, len(array), (3, 1, 1))
+        else:
+            values = array.reshape(len(array), -1).astype(np.float64)
+            result[name] = _statistics(values, len(array), (values.shape[1],))
+    return result
+
+
+def merge_statistics(parts: list[dict[str, dict[str, list]]]) -> dict[str, dict[str, list]]:
+    """Statistics of many episodes as one; see `statistics`."""
+    return {name: _merge([part[name] for part in parts]) for name in parts[0]}
+
+
+def flat_statistics(statistics: Mapping[str, Mapping[str, list]]) -> dict[str, list]:
+    """The columns of meta/episodes, `stats/<feature>/<statistic>`."""
+    return {
+        f"stats/{name}/{key}": value
+        for name, values in statistics.items()
+        for key, value in values.items()
+    }
+
+
+def check_finite(arrays: Mapping[str, np.ndarray], table: Mapping[str, dict], where: str) -> None:
+    """Raises ValueError naming the feature, timestep and dimension of the first NaN."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            step, *dimension = np.argwhere(~np.isfinite(array))[0]
+            labels = table[name]["names"]
+            label = labels[dimension[0]] if labels and dimension else name
+            raise ValueError(
+                f"{where}: {name}: expected finite values, got {array[step]} "
+                f"at timestep {step} ({label})"
+            )
+
+
+def _merge(parts: list[dict[str, list]]) -> dict[str, list]:
+    """One feature's statistics over many episodes; quantiles are averaged, weighted by length."""
+    stack = {key: np.array([part[key] for part in parts], np.float64) for key in parts[0]}
+    count = stack["count"].reshape(-1, *[1] * (stack["mean"].ndim - 1))
+    weight = count / count.sum()
+    mean = (weight * stack["mean"]).sum(0)
+    variance = (weight * (stack["std"] ** 2 + (stack["mean"] - mean) ** 2)).sum(0)
+    merged = {
+        "min": stack["min"].min(0),
+        "max": stack["max"].max(0),
+        "mean": mean,
+        "std": np.sqrt(variance),
+        "count": stack["count"].sum(0).astype(np.int64),
+    }
+    merged |= {name: (weight * stack[name]).sum(0) for name in QUANTILES}
+    return {key: value.tolist() for key, value in merged.items()}
+
+
+def _feature(dtype: str, shape: tuple[int, ...], names: list[str] | None) -> dict:
+    return {"dtype": dtype, "shape": list(shape), "names": names}
+
+
+def _parquet_type(feature: Mapping) -> pa.DataType:
+    if feature["dtype"] == "image":
+        return IMAGE_TYPE
+    value = pa.bool_() if feature["dtype"] == "bool" else pa.type_for_alias(feature["dtype"])
+    # LeRobot stores vectors of one value as scalars
+    return value if tuple(feature["shape"]) == (1,) else pa.list_(value, feature["shape"][0])
+
+
+def _parquet_array(array: np.ndarray, kind: pa.DataType) -> pa.Array:
+    if kind == IMAGE_TYPE:
+        data = pa.array([encode_png(image) for image in array], pa.binary())
+        return pa.StructArray.from_arrays(
+            [data, pa.nulls(len(array), pa.string())], fields=list(kind)
+        )
+    if pa.types.is_fixed_size_list(kind):
+        flat = pa.array(np.ascontiguousarray(array).reshape(-1), kind.value_type)
+        return pa.FixedSizeListArray.from_arrays(flat, type=kind)
+    return pa.array(array.reshape(-1), kind)
+
+
+def _statistics(values: np.ndarray, count: int, shape: tuple[int, ...]) -> dict[str, list]:
+    result = {
+        "min": values.min(0),
+        "max": values.max(0),
+        "mean": values.mean(0),
+        "std": values.std(0),
+    }
+    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
+    result |= dict(zip(QUANTILES, quantiles))
+    listed = {key: np.reshape(value, shape).tolist() for key, value in result.items()}
+    return listed | {"count": [count]}

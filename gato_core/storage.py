@@ -1,0 +1,93 @@
+"""Files that survive a power cut: atomic JSON and parquet, one writer per folder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gato_core.features import IMAGE_TYPE
+
+
+def read_json(path: Path) -> dict:
+    """Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: expected JSON: {error}") from error
+
+
+def write_json(path: Path, data: Mapping) -> None:
+    """Replaces the file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to that becomes `path`, durably, when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    yield temporary
+    with open(temporary, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    os.fsync(folder)  # the rename itself
+    os.close(folder)
+
+
+def lock(root: Path) -> IO:
+    """An open file that keeps other writers out of the folder until it is closed."""
+    root.mkdir(parents=True, exist_ok=True)
+    file = open(root / ".lock", "w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise RuntimeError(f"{root}: another process is writing to this dataset") from error
+    return file
+
+
+def open_parquet(path: Path) -> pq.ParquetFile:
+    """Raises FileNotFoundError, or ValueError naming the file when it is damaged."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: missing, but the dataset's metadata counts it")
+    try:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(
+            f"{path}: expected a parquet file, damaged or truncated: {error}"
+        ) from error
+
+
+def write_row_groups(path: Path, tables: list[pa.Table]) -> None:
+    """One row group per episode, so that an episode can be read alone; PNG is not compressed."""
+    plain = [field.name for field in tables[0].schema if field.type != IMAGE_TYPE]
+    codecs = {field.name: "snappy" for field in tables[0].schema if field.name in plain}
+    images = [field.name for field in tables[0].schema if field.type == IMAGE_TYPE]
+    codecs |= {f"{name}.{part}": "none" for name in images for part in ("bytes", "path")}
+    options = {"compression": codecs, "use_dictionary": False, "write_page_checksum": True}
+    options["write_statistics"] = plain
+    with pq.ParquetWriter(path, tables[0].schema, **options) as file:
+        for table in tables:
+            file.write_table(table, row_group_size=len(table))
+
+
+def tasks_table(tasks: list[str]) -> pa.Table:
+    """tasks.parquet as pandas would write a frame indexed by the task text."""
+    kinds = {"task_index": ("int64", "int64"), "task": ("unicode", "object")}
+    described = [
+        {"name": n, "field_name": n, "pandas_type": p, "numpy_type": k, "metadata": None}
+        for n, (p, k) in kinds.items()
+    ]
+    pandas = {"index_columns": ["task"], "column_indexes": [], "columns": described}
+    table = pa.table({"task_index": pa.array(range(len(tasks)), pa.int64()), "task": tasks})
+    return table.replace_schema_metadata({"pandas": json.dumps(pandas)})
