@@ -1,0 +1,92 @@
+"""Keys and values of the timesteps in context: fixed buffers, used as a ring.
+
+Shapes: N layers, B robots, H heads, S slots of the ring, K key size, Q new tokens.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+EMPTY = -1
+
+
+def visible(
+    query_position_Q: Tensor, key_position_S: Tensor, tokens_per_timestep: int, num_timesteps: int
+) -> Tensor:
+    """bool (Q, S): keys not later than the query, within its timestep and those in context."""
+    query_QS, key_QS = query_position_Q[:, None], key_position_S[None, :]
+    age_QS = query_QS // tokens_per_timestep - key_QS // tokens_per_timestep
+    return (key_QS <= query_QS) & (age_QS < num_timesteps) & (key_QS >= 0)
+
+
+class KVCache:
+    """Transformer-XL memory of the last whole timesteps, for robots that step together.
+
+    The token at position p takes slot p % S, so a new timestep overwrites the oldest and nothing
+    moves or is recomputed. One timestep more than the context is kept, because the last action
+    token of a timestep enters together with the next observation and still sees its own context.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_layers: int,
+        num_heads: int,
+        key_size: int,
+        tokens_per_timestep: int,
+        context_timesteps: int,
+        batch_size: int = 1,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.tokens_per_timestep = tokens_per_timestep
+        self.context_timesteps = context_timesteps
+        self.num_slots = (context_timesteps + 1) * tokens_per_timestep
+        shape = (num_layers, batch_size, num_heads, self.num_slots, key_size)
+        self.k_NBHSK = torch.zeros(shape, dtype=dtype, device=device)
+        self.v_NBHSK = torch.zeros(shape, dtype=dtype, device=device)
+        self.position_S = torch.full((self.num_slots,), EMPTY, device=device)
+        self.start_B = torch.zeros(batch_size, dtype=torch.long, device=device)
+        self.relative_NHSK: Tensor | None = None  # Transformer-XL: projected distances, set once
+        self.length = 0
+        self._slot_Q = torch.arange(0, device=device)
+
+    @property
+    def batch_size(self) -> int:
+        return len(self.start_B)
+
+    def reset(self, robot: int | None = None) -> None:
+        """Forgets all robots, or one of them, at the border of a timestep.
+
+        Positions are relative, so one robot may begin anew while the others go on.
+        """
+        if robot is None:
+            self.length = 0
+            self.position_S.fill_(EMPTY)
+            self.start_B.zero_()
+        else:
+            self.start_B[robot] = self.length
+
+    def claim(self, num_tokens: int) -> tuple[Tensor, Tensor]:
+        """Takes slots for new tokens: their positions (Q,) and what they see, bool (B, 1, Q, S)."""
+        offset = self.length % self.tokens_per_timestep
+        assert offset + num_tokens <= 2 * self.tokens_per_timestep, "evicts what is still seen"
+        position_Q = torch.arange(
+            self.length, self.length + num_tokens, device=self.position_S.device
+        )
+        self.length += num_tokens
+        self._slot_Q = position_Q % self.num_slots
+        self.position_S[self._slot_Q] = position_Q
+        mask_QS = visible(
+            position_Q, self.position_S, self.tokens_per_timestep, self.context_timesteps
+        )
+        since_BS = self.position_S >= self.start_B[:, None]
+        return position_Q, mask_QS & since_BS[:, None, None]
+
+    def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
+        """Stores the claimed tokens' keys and values; returns the layer's whole buffers."""
+        k_BHSK, v_BHSK = self.k_NBHSK[layer], self.v_NBHSK[layer]
+        k_BHSK.index_copy_(2, self._slot_Q, k_BHQK)
+        v_BHSK.index_copy_(2, self._slot_Q, v_BHQK)
+        return k_BHSK, v_BHSK

@@ -1,0 +1,422 @@
+"""The network: patches and ids to embeddings, a decoder-only transformer, logits. Paper, section 2.
+
+Shapes: B sequences, L tokens, Q tokens whose output is wanted, S keys, D width, H heads,
+K key size, P patches, V ids.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gato_core.cache import KVCache, visible
+from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
+from gato_core.vocab import Vocabulary
+
+ROTARY_BASE = 10000.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Sizes of the network and what its checkpoint promises.
+
+    ff_width is the width before GEGLU splits it. positions: "relative" as in Transformer-XL, the
+    paper's by its parameter count, or "rotary". The patch embedder looks at pixels in squares of
+    patch_stride. In action_mode "parallel" action tokens enter as zeros, so that all tokens of
+    an action come out of one pass. stochastic_depth and dropout are probabilities.
+    """
+
+    num_layers: int
+    num_heads: int
+    width: int
+    ff_width: int
+    key_size: int
+    positions: Literal["relative", "rotary"]
+    vocabulary: Vocabulary = field(default_factory=Vocabulary)
+    context_timesteps: int = 6
+    action_mode: Literal["autoregressive", "parallel"] = "autoregressive"
+    patch_channels: int = 64
+    patch_stride: int = 4
+    stochastic_depth: float = 0.0
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("positions", ("relative", "rotary")),
+            ("action_mode", ("autoregressive", "parallel")),
+            ("patch_stride", (1, 2, 4, 8)),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        for name, divisor in (("ff_width", 2), ("key_size", 2), ("patch_channels", 32)):
+            if getattr(self, name) % divisor:
+                raise ValueError(
+                    f"{name}: expected a multiple of {divisor}, got {getattr(self, name)}"
+                )
+        if self.context_timesteps < 1:
+            raise ValueError(f"context_timesteps: expected >= 1, got {self.context_timesteps}")
+        for name in ("stochastic_depth", "dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
+
+
+def _paper(num_layers: int, num_heads: int, width: int, key_size: int) -> ModelConfig:
+    """One column of table 5."""
+    return ModelConfig(
+        num_layers, num_heads, width, 4 * width, key_size, "relative", stochastic_depth=0.1
+    )
+
+
+def _control(num_layers: int, width: int, key_size: int = 32) -> ModelConfig:
+    """A small network for control only: no text ids, rotary positions."""
+    return ModelConfig(
+        num_layers, width // key_size, width, 4 * width, key_size, "rotary", Vocabulary(num_text=0)
+    )
+
+
+PRESETS = {
+    "1.2b": _paper(24, 16, 2048, 128),
+    "364m": _paper(12, 12, 1536, 128),
+    "79m": _paper(8, 24, 768, 32),
+    "control-12m": _control(7, 384),
+    "control-5m": _control(6, 256),
+    "control-2m": _control(4, 192),
+    "debug": replace(_control(2, 64, 16), patch_channels=32),
+}
+
+
+def preset(name: str) -> ModelConfig:
+    """A named configuration. Raises ValueError listing the names if there is none such."""
+    if name not in PRESETS:
+        raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
+    return PRESETS[name]
+
+
+def to_tensors(
+    tokens: Tokens[np.ndarray], device: torch.device | str | None = None
+) -> Tokens[Tensor]:
+    """The same tokens as tensors (sharing memory on the CPU), with a batch dimension."""
+    id, local_position, target = (
+        torch.from_numpy(np.atleast_2d(array)).to(device)
+        for array in (tokens.id, tokens.local_position, tokens.target)
+    )
+    patch = torch.from_numpy(tokens.patch).to(device)
+    patch_interval = torch.from_numpy(tokens.patch_interval).to(device)
+    return Tokens(id, local_position, target, patch, patch_interval)
+
+
+class Places(NamedTuple):
+    """Where one pass's tokens stand, the same for all layers; leading 1s where all rows agree."""
+
+    mask_BHQS: Tensor  # bool, True where a query sees a key
+    distance_BQS: Tensor  # from query back to key, in tokens
+    rotation_BQK: tuple[Tensor, Tensor]  # cosine and sine of the new tokens' rotary angles
+
+    def at(self, index_BQ: Tensor) -> Places:
+        """The same for some of the queries."""
+        row_B1 = torch.arange(len(index_BQ), device=index_BQ.device)[:, None]
+
+        def pick(x: Tensor) -> Tensor:
+            return x.expand(len(index_BQ), *x.shape[1:])[row_B1, index_BQ]
+
+        cos, sin = self.rotation_BQK
+        mask_BHQS = pick(self.mask_BHQS[:, 0])[:, None]
+        return Places(mask_BHQS, pick(self.distance_BQS), (pick(cos), pick(sin)))
+
+
+def places(position_L: Tensor, key_position_S: Tensor, mask_BHLS: Tensor, key_size: int) -> Places:
+    """Distances and rotary angles of tokens at absolute positions."""
+    distance_LS = (position_L[:, None] - key_position_S).clamp(min=0)
+    # positions grow for ever: float64 keeps the angles exact where float32 would not
+    exponent_K = torch.arange(0, key_size, 2, dtype=torch.float64, device=position_L.device)
+    angle_LK = position_L[:, None] * ROTARY_BASE ** (-exponent_K / key_size)
+    rotation = angle_LK.cos().float()[None], angle_LK.sin().float()[None]
+    return Places(mask_BHLS, distance_LS[None], rotation)
+
+
+def rotate(x_BHLK: Tensor, rotation_BLK: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position embedding: pairs (i, i + K/2) turned by their angle."""
+    cos_BHLK, sin_BHLK = (r[:, None].to(x_BHLK.dtype) for r in rotation_BLK)
+    a, b = x_BHLK.chunk(2, dim=-1)
+    return torch.cat([a * cos_BHLK - b * sin_BHLK, b * cos_BHLK + a * sin_BHLK], dim=-1)
+
+
+def sinusoids(distance_S: Tensor, width: int) -> Tensor:
+    """Distances to float32 (S, width). Transformer-XL, section 3.3."""
+    exponent = torch.arange(0, width, 2, device=distance_S.device) / width
+    angle = distance_S[:, None] * ROTARY_BASE**-exponent
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class Attention(nn.Module):
+    """Causal attention with relative positions, by distance (Transformer-XL) or by rotation."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.key_size = config.num_heads, config.key_size
+        inner = config.num_heads * config.key_size
+        self.query = nn.Linear(config.width, inner)
+        self.key_value = nn.Linear(config.width, 2 * inner)
+        self.out = nn.Linear(inner, config.width)
+        self.by_distance = config.positions == "relative"
+        if self.by_distance:
+            self.distance = nn.Linear(config.width, inner, bias=False)
+            self.content_bias_HK = nn.Parameter(torch.zeros(self.num_heads, self.key_size))
+            self.distance_bias_HK = nn.Parameter(torch.zeros(self.num_heads, self.key_size))
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        x_BQD: Tensor,
+        at_keys: Places,
+        at_queries: Places,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        """What tokens x_BQD gather from all tokens x_BLD, and from the cache if there is one."""
+        q_BHQK = self._heads(self.query(x_BQD))
+        k_BHSK, v_BHSK = (self._heads(x) for x in self.key_value(x_BLD).chunk(2, dim=-1))
+        if not self.by_distance:
+            q_BHQK = rotate(q_BHQK, at_queries.rotation_BQK)
+            k_BHSK = rotate(k_BHSK, at_keys.rotation_BQK)
+        if cache is not None:
+            k_BHSK, v_BHSK = cache.write(layer, k_BHSK, v_BHSK)
+        bias_BHQS = at_queries.mask_BHQS
+        if self.by_distance:
+            r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
+            bias_BHQS = self._distance_bias(q_BHQK, r_HSK, at_queries)
+            q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
+        o_BHQK = F.scaled_dot_product_attention(q_BHQK, k_BHSK, v_BHSK, attn_mask=bias_BHQS)
+        return self.out(o_BHQK.transpose(1, 2).flatten(2))
+
+    def distances(self, num_distances: int) -> Tensor:
+        """Keys (H, S, K) that stand for the distances 0, 1, ..., num_distances - 1."""
+        weight = self.distance.weight
+        distance_S = torch.arange(num_distances, device=weight.device)
+        r_SD = self.distance(sinusoids(distance_S, weight.shape[1]).to(weight.dtype))
+        return self._heads(r_SD)
+
+    def _distance_bias(self, q_BHQK: Tensor, r_HSK: Tensor, at_queries: Places) -> Tensor:
+        """Scores of the distances, minus infinity where a query sees nothing. Transformer-XL."""
+        scale = self.key_size**-0.5
+        q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * scale
+        score_BHQS = q_BHQK @ r_HSK.transpose(-1, -2)
+        index_BHQS = at_queries.distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
+        score_BHQS = score_BHQS.gather(-1, index_BHQS)
+        return score_BHQS.masked_fill(~at_queries.mask_BHQS, -math.inf)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(..., L, H * K) to (..., H, L, K)."""
+        return x.unflatten(-1, (self.num_heads, self.key_size)).transpose(-2, -3)
+
+
+class FeedForward(nn.Module):
+    """GEGLU: half of the first layer's outputs gates the other half."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.width, config.ff_width)
+        self.down = nn.Linear(config.ff_width // 2, config.width)
+
+    def forward(self, x_BQD: Tensor) -> Tensor:
+        value, gate = self.up(x_BQD).chunk(2, dim=-1)
+        return self.down(value * F.gelu(gate))
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block. Table 5, appendix C.1."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.stochastic_depth = config.stochastic_depth
+
+    def forward(
+        self,
+        x_BLD: Tensor,
+        everywhere: Places,
+        index_BQ: Tensor | None,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        """(B, L, D) to the same, or to (B, Q, D) where only the tokens at index_BQ are wanted."""
+        n_BLD = self.attention_norm(x_BLD)
+        n_BQD, x_BQD, wanted = n_BLD, x_BLD, everywhere
+        if index_BQ is not None:
+            n_BQD, x_BQD, wanted = (
+                _at(n_BLD, index_BQ),
+                _at(x_BLD, index_BQ),
+                everywhere.at(index_BQ),
+            )
+        a_BQD = self.attention(n_BLD, n_BQD, everywhere, wanted, cache, layer)
+        x_BQD = x_BQD + self._regularize(a_BQD)
+        return x_BQD + self._regularize(self.feed_forward(self.feed_forward_norm(x_BQD)))
+
+    def _regularize(self, x_BLD: Tensor) -> Tensor:
+        """Dropout, and stochastic depth: the sub-layer skipped for some sequences. Appendix D."""
+        x_BLD = self.dropout(x_BLD)
+        if not self.training or self.stochastic_depth == 0.0:
+            return x_BLD
+        keep = 1.0 - self.stochastic_depth
+        kept_B11 = torch.rand(len(x_BLD), 1, 1, device=x_BLD.device) < keep
+        return x_BLD * (kept_B11 / keep).to(x_BLD.dtype)
+
+
+class PatchEmbedder(nn.Module):
+    """One residual block (v2: pre-activation, GroupNorm, GELU) and the patch's place in its image.
+
+    Appendices C.2 and C.3. The paper gives no channel counts and no projection.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        channels, stride = config.patch_channels, config.patch_stride
+        self.stem = nn.Conv2d(3, channels, stride, stride)
+        self.norm1 = nn.GroupNorm(32, channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm2 = nn.GroupNorm(32, channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.project = nn.Linear(channels * (16 // stride) ** 2, config.width)
+        self.row = nn.Embedding(NUM_POSITION_BINS, config.width)
+        self.column = nn.Embedding(NUM_POSITION_BINS, config.width)
+
+    def forward(self, patch: Tensor, interval_P4: Tensor) -> Tensor:
+        """uint8 (P, 16, 16, 3) and their intervals to (P, D)."""
+        pixel = patch.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
+        pixel = (pixel / 127.5 - 1.0) / 4.0  # 4 is the square root of the patch size
+        x = self.stem(pixel)
+        h = self.conv1(F.gelu(self.norm1(x)))
+        x = x + self.conv2(F.gelu(self.norm2(h)))
+        row_P, column_P = self._index(interval_P4[:, :2]), self._index(interval_P4[:, 2:])
+        return self.project(x.flatten(1)) + self.row(row_P) + self.column(column_P)
+
+    def _index(self, interval_P2: Tensor) -> Tensor:
+        """A place in each interval: any in training, its mean in evaluation. Appendix C.3."""
+        low, high = interval_P2.float().unbind(-1)
+        if self.training:
+            index = (low + torch.rand_like(low) * (high - low)).floor()
+        else:
+            index = ((low + high) / 2).round()
+        return index.long().clamp(max=NUM_POSITION_BINS - 1)
+
+
+class Gato(nn.Module):
+    """The transformer over tokens of every modality. It knows ids and places, but no Spec."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary.size, config.width)
+        # the last row, of tokens without a local position, stays zero
+        self.local_position = nn.Embedding(NO_POSITION + 1, config.width, padding_idx=NO_POSITION)
+        self.patch_embedder = PatchEmbedder(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = nn.LayerNorm(config.width)
+        self.apply(_initialize)
+        for block in self.blocks:
+            for last in (block.attention.out, block.feed_forward.down):
+                nn.init.normal_(last.weight, std=0.02 / math.sqrt(2 * config.num_layers))
+        with torch.no_grad():
+            self.local_position.weight[NO_POSITION] = 0.0
+
+    def forward(self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None) -> Tensor:
+        """Logits (N, V) for the N targets; their ids are `tokens.id[tokens.target]`.
+
+        mask_LL: bool, which tokens each sees, if fewer than all before it (see `band_mask`).
+        """
+        length = tokens.id.shape[1]
+        position_L = torch.arange(length, device=tokens.id.device)
+        if mask_LL is None:
+            mask_LL = position_L <= position_L[:, None]
+        everywhere = places(position_L, position_L, mask_LL[None, None], self.config.key_size)
+        index_BQ, wanted_BQ = _before_targets(tokens.target)
+        x_BQD = self._transform(self.embed(tokens), everywhere, index_BQ, None)
+        return self.logits(x_BQD[wanted_BQ])
+
+    def extend(self, tokens: Tokens[Tensor], cache: KVCache, num_outputs: int = 1) -> Tensor:
+        """Appends tokens (B, L) to the cache; the features (B, num_outputs, D) of the last ones."""
+        batch_size, length = tokens.id.shape
+        position_L, mask_BHLS = cache.claim(length)
+        everywhere = places(position_L, cache.position_S, mask_BHLS, self.config.key_size)
+        last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
+        index_BQ = last_Q.expand(batch_size, -1)
+        return self._transform(self.embed(tokens), everywhere, index_BQ, cache)
+
+    def logits(self, x: Tensor, id_range: tuple[int, int] | None = None) -> Tensor:
+        """Features (..., D) to logits (..., V), or to those of the ids in a range."""
+        first, last = id_range or (0, self.config.vocabulary.size)
+        return F.linear(x, self.embedding.weight[first:last])
+
+    def embed(self, tokens: Tokens[Tensor]) -> Tensor:
+        """(B, L, D): patches and ids, with local positions. Section 2.2."""
+        x_BLD = self.embedding(tokens.id.clamp(min=0))
+        if self.config.action_mode == "parallel":
+            x_BLD = x_BLD * (tokens.local_position != ACTION_POSITION)[..., None]
+        if len(tokens.patch):
+            patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval)
+            x_BLD[tokens.id == PATCH] = patch_PD.to(x_BLD.dtype)
+        return x_BLD + self.local_position(tokens.local_position)
+
+    @torch.no_grad()
+    def new_cache(self, tokens_per_timestep: int, batch_size: int = 1) -> KVCache:
+        """An empty cache for the weights as they are now."""
+        weight, config = self.embedding.weight, self.config
+        cache = KVCache(
+            num_layers=config.num_layers,
+            num_heads=config.num_heads,
+            key_size=config.key_size,
+            tokens_per_timestep=tokens_per_timestep,
+            context_timesteps=config.context_timesteps,
+            batch_size=batch_size,
+            dtype=weight.dtype,
+            device=weight.device,
+        )
+        if config.positions == "relative":
+            distances = [block.attention.distances(cache.num_slots) for block in self.blocks]
+            cache.relative_NHSK = torch.stack(distances)
+        return cache
+
+    def _transform(
+        self, x_BLD: Tensor, everywhere: Places, index_BQ: Tensor, cache: KVCache | None
+    ) -> Tensor:
+        """All blocks; the last one only where its output is wanted."""
+        *blocks, last = self.blocks
+        for layer, block in enumerate(blocks):
+            x_BLD = block(x_BLD, everywhere, None, cache, layer)
+        return self.norm(last(x_BLD, everywhere, index_BQ, cache, len(blocks)))
+
+
+def band_mask(length: int, tokens_per_timestep: int, num_timesteps: int) -> Tensor:
+    """bool (L, L): causal, and not beyond the timesteps in context; what the cache computes."""
+    position_L = torch.arange(length)
+    return visible(position_L, position_L, tokens_per_timestep, num_timesteps)
+
+
+def _at(x_BLD: Tensor, index_BQ: Tensor) -> Tensor:
+    return x_BLD.gather(1, index_BQ[..., None].expand(-1, -1, x_BLD.shape[-1]))
+
+
+def _before_targets(target_BL: Tensor) -> tuple[Tensor, Tensor]:
+    """Where outputs are wanted: positions (B, Q), and which of them are (rows may differ)."""
+    wanted_BL = target_BL[:, 1:]
+    num_wanted = int(wanted_BL.sum(1).max())
+    index_BQ = wanted_BL.int().argsort(dim=1, descending=True, stable=True)[:, :num_wanted]
+    return index_BQ, wanted_BL.gather(1, index_BQ)
+
+
+def _initialize(module: nn.Module) -> None:
+    """Normal weights of standard deviation 0.02, zero biases; convolutions keep torch's default."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

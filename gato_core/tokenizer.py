@@ -1,0 +1,225 @@
+"""Observations and actions to tokens and back: the only place that knows the order of tokens.
+
+A timestep is its observation's tokens in the order of sorted keys (images as patches in raster
+order, vectors row-major), one separator, and the action's tokens. Paper, section 2.1. numpy only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import numpy as np
+
+from gato_core.spec import PATCH_SIZE, Continuous, Discrete, Image, Modality, Spec, Text
+from gato_core.vocab import Vocabulary, bin_centre, bin_index, mu_law
+
+PATCH = -1  # stands in `id` where an image patch is, which has no id
+NO_POSITION = 512  # the separator has no local position
+ACTION_POSITION = 511  # all tokens of an action share one local position
+NUM_POSITION_BINS = 128  # appendix C.3: patch intervals are quantised to this many
+
+Array = TypeVar("Array")
+
+
+@dataclass(frozen=True)
+class Tokens(Generic[Array]):
+    """Token sequences of one length, as numpy arrays or as tensors. `...` is () or (batch,).
+
+    id: int64 (..., length), PATCH where an image patch stands.
+    local_position: int64 (..., length), index among the timestep's observation tokens,
+        ACTION_POSITION for action tokens, NO_POSITION for separators.
+    target: bool (..., length), tokens that a network is to predict from those before them.
+    patch: uint8 (num_patches, 16, 16, 3), in the order of the PATCH marks, row after row.
+    patch_interval: uint8 (num_patches, 4), row low, row high, column low, column high of the patch
+        within its image, in 1/128 of the side.
+    """
+
+    id: Array
+    local_position: Array
+    target: Array
+    patch: Array
+    patch_interval: Array
+
+
+def patches(image: np.ndarray) -> np.ndarray:
+    """uint8 (..., height, width, 3) to (..., num_patches, 16, 16, 3) in raster order."""
+    *lead, height, width, channels = image.shape
+    rows, columns = height // PATCH_SIZE, width // PATCH_SIZE
+    grid = image.reshape(*lead, rows, PATCH_SIZE, columns, PATCH_SIZE, channels)
+    grid = np.moveaxis(grid, -3, -4)
+    return grid.reshape(*lead, rows * columns, PATCH_SIZE, PATCH_SIZE, channels)
+
+
+def patch_intervals(image: Image) -> np.ndarray:
+    """uint8 (num_patches, 4): each patch's relative row and column interval. Appendix C.3."""
+
+    def edges(side: int) -> np.ndarray:
+        return np.round(np.arange(0, side + 1, PATCH_SIZE) / side * NUM_POSITION_BINS)
+
+    row, column = edges(image.height), edges(image.width)
+    r, c = np.mgrid[: len(row) - 1, : len(column) - 1].reshape(2, -1)
+    return np.stack([row[r], row[r + 1], column[c], column[c + 1]], axis=1).astype(np.uint8)
+
+
+def batch(sequences: Sequence[Tokens[np.ndarray]], padding_id: int) -> Tokens[np.ndarray]:
+    """Sequences (length_i,) as one (batch, longest), padded on the right, where causality hides it.
+
+    Padding is never a target.
+    """
+
+    def pad(arrays: list[np.ndarray], value: int) -> np.ndarray:
+        longest = max(len(array) for array in arrays)
+        rows = [np.pad(a, (0, longest - len(a)), constant_values=value) for a in arrays]
+        return np.stack(rows)
+
+    return Tokens(
+        id=pad([s.id for s in sequences], padding_id),
+        local_position=pad([s.local_position for s in sequences], NO_POSITION),
+        target=pad([s.target for s in sequences], False),
+        patch=np.concatenate([s.patch for s in sequences]),
+        patch_interval=np.concatenate([s.patch_interval for s in sequences]),
+    )
+
+
+class Tokenizer:
+    """Tokens of one Spec. Every timestep has the same layout, made once here."""
+
+    def __init__(self, spec: Spec, vocabulary: Vocabulary) -> None:
+        """Raises ValueError when the Spec needs positions or ids that do not exist."""
+        if spec.num_observation_tokens > ACTION_POSITION:
+            raise ValueError(
+                f"observation: expected at most {ACTION_POSITION} tokens a timestep, "
+                f"got {spec.num_observation_tokens}"
+            )
+        has_text = any(isinstance(m, Text) for m in spec.observation.values())
+        if has_text and not vocabulary.num_text:
+            raise ValueError("observation: expected no text (vocabulary without text), got Text")
+        if isinstance(spec.action, Continuous) and spec.action.mu_law:
+            raise ValueError("action: expected mu_law=False (appendix B), got True")
+        self.spec = spec
+        self.vocabulary = vocabulary
+        self._slices = _slices(spec)
+        self._id = np.full(spec.tokens_per_timestep, PATCH, np.int64)
+        self._id[spec.num_observation_tokens] = vocabulary.separator
+        self._local_position = np.arange(spec.tokens_per_timestep)
+        self._local_position[spec.num_observation_tokens] = NO_POSITION
+        self._local_position[spec.num_observation_tokens + 1 :] = ACTION_POSITION
+        self._target = self._local_position == ACTION_POSITION
+        images = [m for m in spec.observation.values() if isinstance(m, Image)]
+        empty = np.empty((0, 4), np.uint8)
+        self._interval = np.concatenate([empty, *map(patch_intervals, images)])
+
+    @property
+    def action_ids(self) -> tuple[int, int]:
+        """First id of actions, and one past the last: nothing else may ever be sampled."""
+        action, vocabulary = self.spec.action, self.vocabulary
+        if isinstance(action, Discrete):
+            return vocabulary.discrete_offset, vocabulary.discrete_offset + action.num_values
+        return vocabulary.continuous_offset, vocabulary.separator
+
+    def encode_observation(self, observation: Mapping[str, np.ndarray]) -> Tokens[np.ndarray]:
+        """One observation and its separator, batch of one: what precedes the action."""
+        end = self.spec.num_observation_tokens + 1
+        now = {key: value[None, None] for key, value in observation.items()}
+        id = np.tile(self._id[:end], (1, 1, 1))
+        patch = self._encode_observations(now, id)
+        return self._tokens(id, patch)
+
+    def encode_timesteps(
+        self,
+        observation: Mapping[str, np.ndarray],
+        action: np.ndarray,
+        *,
+        text_is_target: bool = False,
+    ) -> Tokens[np.ndarray]:
+        """Timesteps (..., T, *shape) of each key and actions (..., T, A) to (..., T * K) tokens.
+
+        `...` is () or (batch,), K the tokens of a timestep. Targets are the action tokens, and
+        text if asked.
+        """
+        lead = action.shape[:-1]
+        id = np.broadcast_to(self._id, (*lead, len(self._id))).copy()
+        patch = self._encode_observations(observation, id)
+        id[..., self.spec.num_observation_tokens + 1 :] = self.encode_action(action)
+        tokens = self._tokens(id, patch)
+        if text_is_target:
+            tokens.target[..., :] |= np.tile(self._is_text(), lead[-1])
+            tokens.target[..., 0] = False  # nothing stands before the first token
+        return tokens
+
+    def encode_action(self, action: np.ndarray) -> np.ndarray:
+        """Actions (..., A) in the Spec's unit to int64 ids (..., A); values outside are clipped."""
+        return _encode(self.spec.action, action, self.vocabulary)
+
+    def decode_action(self, id: np.ndarray) -> np.ndarray:
+        """Action ids (..., A) to float32 at bin centres in the Spec's unit; int64 if discrete."""
+        bins = np.asarray(id) - self.action_ids[0]
+        action = self.spec.action
+        if isinstance(action, Discrete):
+            return bins
+        low, high = np.asarray(action.low), np.asarray(action.high)
+        return (low + (bin_centre(bins) + 1.0) / 2.0 * (high - low)).astype(np.float32)
+
+    def _encode_observations(
+        self, observation: Mapping[str, np.ndarray], id: np.ndarray
+    ) -> np.ndarray:
+        """Writes ids (..., T, K) in place; returns the patches (num_patches, 16, 16, 3)."""
+        images = []
+        for key, modality in self.spec.observation.items():
+            if isinstance(modality, Image):
+                images.append(patches(observation[key]))
+            else:
+                id[..., self._slices[key]] = _encode(modality, observation[key], self.vocabulary)
+        if not images:
+            return np.empty((0, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
+        return np.concatenate(images, axis=-4).reshape(-1, PATCH_SIZE, PATCH_SIZE, 3)
+
+    def _tokens(self, id: np.ndarray, patch: np.ndarray) -> Tokens[np.ndarray]:
+        """Joins ids (..., T, K) over time and adds what is constant in every timestep."""
+        *lead, num_timesteps, length = id.shape
+        shape = (*lead, num_timesteps * length)
+        repeats = len(patch) // max(len(self._interval), 1)
+
+        def every_timestep(layout: np.ndarray) -> np.ndarray:
+            return np.broadcast_to(layout[:length], id.shape).reshape(shape).copy()
+
+        return Tokens(
+            id=id.reshape(shape),
+            local_position=every_timestep(self._local_position),
+            target=every_timestep(self._target),
+            patch=patch,
+            patch_interval=np.tile(self._interval, (repeats, 1)),
+        )
+
+    def _is_text(self) -> np.ndarray:
+        is_text = np.zeros(self.spec.tokens_per_timestep, bool)
+        for key, modality in self.spec.observation.items():
+            is_text[self._slices[key]] = isinstance(modality, Text)
+        return is_text
+
+
+def _slices(spec: Spec) -> dict[str, slice]:
+    """Where each key's tokens stand within the timestep."""
+    slices, start = {}, 0
+    for key, modality in spec.observation.items():
+        slices[key] = slice(start, start + modality.num_tokens)
+        start += modality.num_tokens
+    return slices
+
+
+def _encode(modality: Modality, value: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    """Values (..., n) of one modality without patches to int64 ids (..., n)."""
+    match modality:
+        case Continuous(mu_law=True):
+            return bin_index(mu_law(value)) + np.int64(vocabulary.continuous_offset)
+        case Continuous(low=low, high=high):
+            low, high = np.asarray(low), np.asarray(high)
+            scaled = (value - low) / (high - low) * 2.0 - 1.0
+            return bin_index(scaled) + np.int64(vocabulary.continuous_offset)
+        case Discrete():
+            return np.asarray(value, np.int64) + vocabulary.discrete_offset
+        case Text():
+            return np.asarray(value, np.int64)
+    raise AssertionError(modality)
