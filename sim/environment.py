@@ -1,0 +1,156 @@
+"""RGB-stacking as a dm_env environment: observations, the 5-D action, the sparse reward."""
+
+from __future__ import annotations
+
+import dm_env
+import numpy as np
+from dm_env import specs
+
+from gato_sim import objects, observation, reward, tasks
+from gato_sim.constants import NUM_STEPS
+from gato_sim.simulation import Simulation
+
+NO_OP = np.zeros(5)  # zero twist; the gripper opens, since its command is not positive
+
+
+def load(
+    task: str,
+    *,
+    seed: int,
+    physics: str = "benchmark",
+    cameras: tuple[str, ...] = (),
+    image_size: int = 64,
+    resample_triplet: bool | None = None,
+) -> Environment:
+    """The environment of a task: a name in `objects.TASKS` or red, green, blue ids "r3,s0,b2".
+
+    physics: "benchmark" (official scores) or "stable" (faster, objects at rest stay at rest).
+    cameras: rendered and observed as "<camera>/pixels", uint8 (image_size, image_size, 3).
+    resample_triplet: whether every episode draws new objects; by default random tasks do.
+    Raises ValueError naming what is valid for an unknown task, physics, camera or size.
+    """
+    return Environment(
+        task,
+        seed=seed,
+        physics=physics,
+        cameras=cameras,
+        image_size=image_size,
+        resample_triplet=resample_triplet,
+    )
+
+
+class Environment(dm_env.Environment):
+    """Episodes of 400 steps; episode i of a seed is always the same, whatever was done before."""
+
+    def __init__(
+        self,
+        task: str,
+        *,
+        seed: int,
+        physics: str = "benchmark",
+        cameras: tuple[str, ...] = (),
+        image_size: int = 64,
+        resample_triplet: bool | None = None,
+    ) -> None:
+        is_random = objects.parse_task(task) is None
+        tasks.check_cameras(cameras)
+        check_image_size(image_size)
+        self.task = task
+        self.cameras, self.image_size = tuple(cameras), image_size
+        self._resample = is_random if resample_triplet is None else resample_triplet
+        self._seed, self._episode = seed, 0
+        triplet = objects.draw_triplet(task, self._episode_rng())
+        self.simulation = Simulation(triplet, physics=physics)
+        self._stack = observation.Stack()
+        self._step = NUM_STEPS
+
+    @property
+    def triplet(self) -> tuple[str, str, str]:
+        """The (red, green, blue) object ids of this episode."""
+        return self.simulation.triplet
+
+    def reset(self, *, seed: int | None = None) -> dm_env.TimeStep:
+        """The next episode; with `seed`, the first episode of that seed."""
+        if seed is not None:
+            self._seed, self._episode = seed, 0
+        rng = self._episode_rng()
+        self._episode += 1
+        triplet = objects.draw_triplet(self.task, rng)
+        if self._resample and triplet != self.triplet:
+            self.simulation.load_triplet(triplet)
+        self.simulation.reset(rng)
+        self._act(NO_OP)
+        self._step = 0
+        return dm_env.restart(self._observation(self._stack.reset))
+
+    def step(self, action: np.ndarray) -> dm_env.TimeStep:
+        """One control step of 0.05 s; the action (5,) is clipped to its bounds.
+
+        After the last of 400 steps the next call resets, as dm_env asks.
+        """
+        if self._step == NUM_STEPS:
+            return self.reset()
+        self._act(np.clip(action, tasks.ACTION.low, tasks.ACTION.high))
+        self._step += 1
+        values = np.float32(self.success()), self._observation(self._stack.push)
+        if self._step == NUM_STEPS:
+            return dm_env.truncation(*values, discount=1.0)
+        return dm_env.transition(*values)
+
+    def success(self) -> bool:
+        """The benchmark's criterion in the present state."""
+        return reward.success(self.simulation)
+
+    def success_strict(self) -> bool:
+        """As `success`, and red touches neither basket nor green."""
+        return reward.success_strict(self.simulation)
+
+    def stages(self) -> dict[str, bool]:
+        """Which stages on the way to a stack hold in the present state."""
+        return reward.stages(self.simulation)
+
+    def observation_spec(self) -> dict[str, specs.Array]:
+        state = {
+            key: specs.Array((depth, *shape), dtype, key)
+            for key, (shape, depth, dtype) in observation.STATE.items()
+        }
+        size = (self.image_size, self.image_size, 3)
+        images = {
+            f"{camera}/pixels": specs.BoundedArray(size, np.uint8, 0, 255, f"{camera}/pixels")
+            for camera in self.cameras
+        }
+        return state | images
+
+    def action_spec(self) -> specs.BoundedArray:
+        low, high = (np.float32(bound) for bound in (tasks.ACTION.low, tasks.ACTION.high))
+        return specs.BoundedArray((5,), np.float32, low, high, "\t".join(tasks.ACTION.names))
+
+    def reward_spec(self) -> specs.BoundedArray:
+        return specs.BoundedArray((), np.float32, 0.0, 1.0, "reward")
+
+    def close(self) -> None:
+        self.simulation.close()
+
+    def _episode_rng(self) -> np.random.Generator:
+        return np.random.default_rng((self._seed, self._episode))
+
+    def _act(self, action: np.ndarray) -> None:
+        simulation = self.simulation
+        simulation.command(simulation.controller.ctrl(action, simulation.joint_angles))
+        simulation.step()
+
+    def _observation(self, stack) -> dict[str, np.ndarray]:
+        state = stack(observation.observe(self.simulation))
+        images = {
+            f"{camera}/pixels": self.simulation.render(camera, self.image_size)
+            for camera in self.cameras
+        }
+        return state | images
+
+
+def check_image_size(image_size: int) -> None:
+    """Raises ValueError unless the size is a multiple of 16 pixels up to 512."""
+    if image_size % 16 or not 16 <= image_size <= 512:
+        raise ValueError(
+            f"image_size: expected a multiple of 16 from 16 to 512 pixels, got {image_size}"
+        )
