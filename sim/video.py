@@ -5,8 +5,9 @@ MP4 is H.264 in yuv420p, which browsers play; the encoder comes with imageio-ffm
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
 import cv2
@@ -18,23 +19,46 @@ TEXT = (235, 235, 235)
 MARGIN = 8
 
 
-def write_mp4(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> int:
-    """Encodes uint8 (height, width, 3) RGB frames of one even-sided shape; returns their count.
+@contextlib.contextmanager
+def mp4_writer(path: Path, *, fps: float) -> Iterator[Callable[[np.ndarray], None]]:
+    """Gives a function that appends uint8 (height, width, 3) RGB frames of one even-sided shape.
 
-    The file appears under its name only when it is complete. Raises ValueError without frames.
+    The file appears under its name when the block ends well; without a frame there is none.
+    Raises ValueError for odd sides or a frame of another shape.
     """
     path = Path(path)
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(f"{path}: expected at least one frame, got none")
-    height, width = first.shape[:2]
-    if height % 2 or width % 2:
-        raise ValueError(f"{path}: expected even sides for yuv420p, got {width}x{height}")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial.mp4")
+    shape: tuple[int, ...] = ()
+    encoder = None
+
+    def add(frame: np.ndarray) -> None:
+        nonlocal shape, encoder
+        if encoder is None:
+            shape = frame.shape
+            encoder = _encoder(partial, shape, fps)
+        if frame.shape != shape:
+            raise ValueError(f"{path}: expected frames {shape}, got {frame.shape}")
+        encoder.send(np.ascontiguousarray(frame))
+
+    try:
+        yield add
+    except BaseException:
+        if encoder is not None:
+            encoder.close()
+        partial.unlink(missing_ok=True)
+        raise
+    if encoder is not None:
+        encoder.close()
+        partial.replace(path)
+
+
+def _encoder(path: Path, shape: tuple[int, ...], fps: float) -> Generator:
+    height, width = shape[:2]
+    if height % 2 or width % 2:
+        raise ValueError(f"{path}: expected even sides for yuv420p, got {width}x{height}")
     encoder = imageio_ffmpeg.write_frames(
-        str(partial),
+        str(path),
         (width, height),
         fps=fps,
         codec="libx264",
@@ -44,16 +68,7 @@ def write_mp4(path: Path, frames: Iterable[np.ndarray], *, fps: float) -> int:
         ffmpeg_log_level="error",
     )
     encoder.send(None)
-    num_frames = 0
-    try:
-        while first is not None:
-            encoder.send(np.ascontiguousarray(first))
-            num_frames += 1
-            first = next(frames, None)
-    finally:
-        encoder.close()
-    partial.replace(path)
-    return num_frames
+    return encoder
 
 
 def compose(main: np.ndarray, cameras: Sequence[np.ndarray], lines: Sequence[str]) -> np.ndarray:

@@ -54,15 +54,14 @@ def run(
         for job in jobs:
             yield job, function(job)
         return
-    queue: deque[Job] = deque()
-    jobs = iter(jobs)
-    deaths: dict[Job, int] = {}
+    again: deque[tuple[Job, int]] = deque()
+    fresh = ((job, 1) for job in jobs)
     workers = [_start(function, niceness) for _ in range(num_workers)]
     try:
         while True:
             for worker in workers:
                 if worker.job is None:
-                    _assign(worker, queue, jobs)
+                    _assign(worker, again.popleft() if again else next(fresh, None))
             busy = [worker for worker in workers if worker.job is not None]
             if not busy:
                 return
@@ -70,12 +69,12 @@ def run(
             for worker in busy:
                 if worker.pipe not in ready:
                     continue
-                job, worker.job = worker.job, None
+                (job, attempt), worker.job = worker.job, None
                 try:
                     error, result = worker.pipe.recv()
                 except (EOFError, ConnectionError):
-                    _replace(worker, job, deaths, function, niceness)
-                    queue.append(job)
+                    _replace(worker, job, attempt, function, niceness)
+                    again.append((job, attempt + 1))
                     continue
                 if error is not None:
                     raise RuntimeError(f"worker failed on {job}:\n{error}")
@@ -89,7 +88,7 @@ def run(
 class _Worker:
     process: multiprocessing.process.BaseProcess
     pipe: Connection
-    job: object | None = None
+    job: tuple[object, int] | None = None  # and which attempt at it this is
 
 
 def _start(function: Callable, niceness: int) -> _Worker:
@@ -101,26 +100,23 @@ def _start(function: Callable, niceness: int) -> _Worker:
     return _Worker(process, ours)
 
 
-def _assign(worker: _Worker, queue: deque, jobs: Iterator) -> None:
-    """Sends the next job, those of dead workers first; leaves the worker idle when none is left."""
-    worker.job = queue.popleft() if queue else next(jobs, None)
-    if worker.job is None:
+def _assign(worker: _Worker, job: tuple[object, int] | None) -> None:
+    """Sends a job; the worker stays idle when there is none."""
+    worker.job = job
+    if job is None:
         return
     try:
-        worker.pipe.send(worker.job)
+        worker.pipe.send(job[0])
     except ConnectionError:
         pass  # it died while idle: the end of its pipe is what `wait` reports next
 
 
-def _replace(worker: _Worker, job: object, deaths: dict, function: Callable, niceness: int) -> None:
+def _replace(worker: _Worker, job: object, attempt: int, function: Callable, niceness: int) -> None:
     """Puts a fresh process in place of one that died at `job`."""
     _stop(worker)
-    deaths[job] = deaths.get(job, 0) + 1
-    print(
-        f"a worker died (exit status {worker.process.exitcode}); {job} is done again",
-        file=sys.stderr,
-    )
-    if deaths[job] >= MAX_ATTEMPTS:
+    status = worker.process.exitcode
+    print(f"a worker died (exit status {status}); done again: {job}", file=sys.stderr)
+    if attempt >= MAX_ATTEMPTS:
         raise RuntimeError(f"{job}: {MAX_ATTEMPTS} workers died on it")
     fresh = _start(function, niceness)
     worker.process, worker.pipe = fresh.process, fresh.pipe

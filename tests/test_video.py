@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gato_sim.video import compose, filmstrip, write_mp4
+from gato_sim.video import compose, filmstrip, mp4_writer
 
 
 def decode(path) -> np.ndarray:
@@ -21,26 +21,27 @@ def decode(path) -> np.ndarray:
 def test_video_decodes_to_the_frames_written(tmp_path):
     shades = [np.full((48, 64, 3), 20 * i, np.uint8) for i in range(11)]
     path = tmp_path / "deep" / "a.mp4"
-    assert write_mp4(path, iter(shades), fps=20) == len(shades)
+    with mp4_writer(path, fps=20) as add:
+        for shade in shades:
+            add(shade)
     frames = decode(path)
     assert len(frames) == len(shades)
     assert np.abs(frames.astype(int) - np.stack(shades)).max() <= 6
     assert [p.name for p in path.parent.iterdir()] == ["a.mp4"]
 
 
-def test_interrupted_video_leaves_no_file_of_its_name(tmp_path):
-    def frames():
-        yield np.zeros((16, 16, 3), np.uint8)
+def test_interrupted_video_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), mp4_writer(tmp_path / "a.mp4", fps=20) as add:
+        add(np.zeros((16, 16, 3), np.uint8))
         raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_mp4(tmp_path / "a.mp4", frames(), fps=20)
-    assert not (tmp_path / "a.mp4").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_video_without_frames_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="expected at least one frame, got none"):
-        write_mp4(tmp_path / "a.mp4", [], fps=20)
+def test_frames_of_two_shapes_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"expected frames \(16, 16, 3\), got \(16, 18, 3\)"):
+        with mp4_writer(tmp_path / "a.mp4", fps=20) as add:
+            add(np.zeros((16, 16, 3), np.uint8))
+            add(np.zeros((16, 18, 3), np.uint8))
 
 
 def test_composed_frame_keeps_the_main_picture_and_has_even_sides():
