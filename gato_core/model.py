@@ -114,7 +114,7 @@ def to_tensors(
 class Places(NamedTuple):
     """Where one pass's tokens stand, the same for all layers; leading 1s where all rows agree."""
 
-    mask_BHQS: Tensor  # bool, True where a query sees a key
+    mask_BHQS: Tensor  # float, 0 where a query sees a key, else minus infinity
     distance_BQS: Tensor  # from query back to key, in tokens
     rotation_BQK: tuple[Tensor, Tensor]  # cosine and sine of the new tokens' rotary angles
 
@@ -137,6 +137,7 @@ def places(position_L: Tensor, key_position_S: Tensor, mask_BHLS: Tensor, key_si
     exponent_K = torch.arange(0, key_size, 2, dtype=torch.float64, device=position_L.device)
     angle_LK = position_L[:, None] * ROTARY_BASE ** (-exponent_K / key_size)
     rotation = angle_LK.cos().float()[None], angle_LK.sin().float()[None]
+    mask_BHLS = torch.zeros_like(mask_BHLS, dtype=torch.float).masked_fill(~mask_BHLS, -math.inf)
     return Places(mask_BHLS, distance_LS[None], rotation)
 
 
@@ -187,13 +188,10 @@ class Attention(nn.Module):
             k_BHSK = rotate(k_BHSK, at_keys.rotation_BQK)
         if cache is not None:
             k_BHSK, v_BHSK = cache.write(layer, k_BHSK, v_BHSK)
-        bias_BHQS = at_queries.mask_BHQS
-        if self.by_distance:
-            r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
-            bias_BHQS = self._distance_bias(q_BHQK, r_HSK, at_queries)
-            q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
-        o_BHQK = F.scaled_dot_product_attention(q_BHQK, k_BHSK, v_BHSK, attn_mask=bias_BHQS)
-        return self.out(o_BHQK.transpose(1, 2).flatten(2))
+        score_BHQS = self._scores(q_BHQK * self.key_size**-0.5, k_BHSK, at_queries, cache, layer)
+        # softmax in float32; written out because the fused kernel's backward is slow for few tokens
+        weight_BHQS = (score_BHQS + at_queries.mask_BHQS).softmax(-1).to(v_BHSK.dtype)
+        return self.out((weight_BHQS @ v_BHSK).transpose(1, 2).flatten(2))
 
     def distances(self, num_distances: int) -> Tensor:
         """Keys (H, S, K) that stand for the distances 0, 1, ..., num_distances - 1."""
@@ -202,14 +200,24 @@ class Attention(nn.Module):
         r_SD = self.distance(sinusoids(distance_S, weight.shape[1]).to(weight.dtype))
         return self._heads(r_SD)
 
-    def _distance_bias(self, q_BHQK: Tensor, r_HSK: Tensor, at_queries: Places) -> Tensor:
-        """Scores of the distances, minus infinity where a query sees nothing. Transformer-XL."""
-        scale = self.key_size**-0.5
-        q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * scale
-        score_BHQS = q_BHQK @ r_HSK.transpose(-1, -2)
+    def _scores(
+        self,
+        q_BHQK: Tensor,
+        k_BHSK: Tensor,
+        at_queries: Places,
+        cache: KVCache | None,
+        layer: int,
+    ) -> Tensor:
+        """(B, H, Q, S): content against content, and content against distance if so configured."""
+        if not self.by_distance:
+            return q_BHQK @ k_BHSK.transpose(-1, -2)
+        r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
+        scale, dtype = self.key_size**-0.5, q_BHQK.dtype
+        content_BHQK = q_BHQK + self.content_bias_HK[:, None].to(dtype) * scale
+        distance_BHQK = q_BHQK + self.distance_bias_HK[:, None].to(dtype) * scale
+        by_distance_BHQS = distance_BHQK @ r_HSK.transpose(-1, -2)
         index_BHQS = at_queries.distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
-        score_BHQS = score_BHQS.gather(-1, index_BHQS)
-        return score_BHQS.masked_fill(~at_queries.mask_BHQS, -math.inf)
+        return content_BHQK @ k_BHSK.transpose(-1, -2) + by_distance_BHQS.gather(-1, index_BHQS)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(..., L, H * K) to (..., H, L, K)."""
@@ -292,7 +300,8 @@ class PatchEmbedder(nn.Module):
 
     def forward(self, patch: Tensor, interval_P4: Tensor) -> Tensor:
         """uint8 (P, 16, 16, 3) and their intervals to (P, D)."""
-        pixel = patch.permute(0, 3, 1, 2).to(self.stem.weight.dtype)
+        # contiguous: torch's GroupNorm takes ten times longer with channels last
+        pixel = patch.permute(0, 3, 1, 2).contiguous().to(self.stem.weight.dtype)
         pixel = (pixel / 127.5 - 1.0) / 4.0  # 4 is the square root of the patch size
         x = self.stem(pixel)
         h = self.conv1(F.gelu(self.norm1(x)))
