@@ -1,0 +1,209 @@
+"""Checkpoints: a directory of model.safetensors and config.json that proves itself when loaded.
+
+config.json keeps the ModelConfig, the Spec, the provenance and a golden sample: what this model
+answered to a made-up observation when it was saved. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from gato_core.model import Gato, ModelConfig, to_tensors
+from gato_core.spec import Continuous, Discrete, Modality, Spec, Text
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
+
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "model.safetensors", "config.json"
+GOLDEN_TIMESTEPS = 2
+LOGIT_TOLERANCE = 1e-3  # float32 on another processor differs by about 1e-5
+
+
+class Checkpoint(NamedTuple):
+    model: Gato
+    spec: Spec
+    provenance: dict
+
+
+def save(
+    path: str | Path, model: Gato, config: ModelConfig, spec: Spec, provenance: Mapping
+) -> None:
+    """Writes a checkpoint directory, whole or not at all; an older one at `path` is replaced.
+
+    Weights are kept as float32. provenance: JSON-ready (data, commit, command, versions).
+    """
+    if config != model.config:
+        raise ValueError(f"config: expected the model's own, {model.config}, got {config}")
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    weights = {name: x.detach().float().cpu() for name, x in model.state_dict().items()}
+    fresh = Gato(config)
+    fresh.load_state_dict(weights)
+    written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        save_file(weights, written / WEIGHTS)
+        content = {
+            "format_version": FORMAT_VERSION,
+            "model": dataclasses.asdict(config),
+            "spec": spec.to_dict(),
+            "weights_sha256": _sha256(written / WEIGHTS),
+            "golden": _golden(fresh, spec),
+            "provenance": dict(provenance),
+        }
+        (written / CONFIG).write_text(json.dumps(content, indent=1) + "\n")
+        for name in (WEIGHTS, CONFIG):
+            (written / name).chmod(0o644)
+            _to_disk(written / name)
+        written.chmod(0o755)
+        _replace(written, path)
+    finally:
+        shutil.rmtree(written, ignore_errors=True)
+
+
+def load(path: str | Path) -> Checkpoint:
+    """The model (float32, CPU, in evaluation mode), its Spec and its provenance.
+
+    Raises FileNotFoundError for a missing file, and ValueError naming the file, what was expected
+    and what was got for a damaged file, another version, other tensors, or other golden answers.
+    """
+    path = Path(path)
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: expected a checkpoint's {name}, got no file")
+    content = _read_config(path / CONFIG)
+    try:
+        config, spec = model_config(content["model"]), Spec.from_dict(content["spec"])
+        sha256, golden, provenance = (
+            content[key] for key in ("weights_sha256", "golden", "provenance")
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / CONFIG}: expected a complete config, got {error!r}") from error
+    model = Gato(config)
+    _load_weights(path / WEIGHTS, model, sha256)
+    _check_golden(path, golden, model, spec)
+    return Checkpoint(model, spec, provenance)
+
+
+def model_config(data: Mapping) -> ModelConfig:
+    """Inverts `dataclasses.asdict` of a ModelConfig."""
+    return ModelConfig(**{**data, "vocabulary": Vocabulary(**data["vocabulary"])})
+
+
+def golden_timesteps(spec: Spec) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Made-up observations (T, *shape) by key and actions (T, A): the same on every machine."""
+    observation = {
+        key: _made_up(modality, GOLDEN_TIMESTEPS) for key, modality in spec.observation.items()
+    }
+    return observation, _made_up(spec.action, GOLDEN_TIMESTEPS)
+
+
+def _made_up(modality: Modality, num_timesteps: int) -> np.ndarray:
+    """(T, *shape): multiples of the golden ratio modulo one, spread over the modality's range."""
+    shape = (num_timesteps, *modality.shape)
+    fraction = np.arange(np.prod(shape)).reshape(shape) * 0.6180339887498949 % 1.0
+    match modality:
+        case Continuous(low=low, high=high):
+            return (np.asarray(low) + fraction * np.subtract(high, low)).astype(np.float32)
+        case Discrete(num_values=num_values):
+            return (fraction * num_values).astype(np.int64)
+        case Text():
+            return (fraction * 1000).astype(np.int64)
+    return (fraction * 256).astype(np.uint8)
+
+
+@torch.inference_mode()
+def _golden_logits(model: Gato, spec: Spec) -> tuple[torch.Tensor, int]:
+    """Logits (N, action ids) for the actions of the golden timesteps, and the first action id."""
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    tokens = to_tensors(tokenizer.encode_timesteps(*golden_timesteps(spec)))
+    first, last = tokenizer.action_ids
+    return model.eval()(tokens)[:, first:last], first
+
+
+def _golden(model: Gato, spec: Spec) -> dict:
+    """The likeliest action ids at the golden timesteps, and their logits."""
+    logits, first = _golden_logits(model, spec)
+    best = logits.max(-1)
+    return {"action_ids": (best.indices + first).tolist(), "logits": best.values.tolist()}
+
+
+def _check_golden(path: Path, golden: Mapping, model: Gato, spec: Spec) -> None:
+    """Raises ValueError unless the model still prefers the same ids; they may differ in a tie."""
+    logits, first = _golden_logits(model, spec)
+    expected = torch.tensor(golden["logits"])
+    index = torch.tensor(golden["action_ids"])[:, None] - first
+    tolerance = LOGIT_TOLERANCE * expected.abs().clamp(min=1.0)
+    same = (logits.gather(1, index)[:, 0] - expected).abs() <= tolerance
+    still_best = logits.max(-1).values - expected <= tolerance
+    if not (same & still_best).all():
+        raise ValueError(
+            f"{path}: golden sample: expected action ids {golden['action_ids']} with logits "
+            f"{golden['logits']}, got {(logits.argmax(-1) + first).tolist()} with logits "
+            f"{logits.max(-1).values.tolist()}"
+        )
+
+
+def _read_config(file: Path) -> dict:
+    try:
+        content = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: expected JSON, got {error}") from error
+    version = content.get("format_version") if isinstance(content, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(f"{file}: expected format_version {FORMAT_VERSION}, got {version}")
+    return content
+
+
+def _load_weights(file: Path, model: Gato, sha256: str) -> None:
+    """Fills the model; raises ValueError for damage or for tensors that are not the model's."""
+    try:
+        weights = load_file(file)
+    except SafetensorError as error:
+        raise ValueError(f"{file}: expected safetensors, got {error}") from error
+    expected = {name: tuple(x.shape) for name, x in model.state_dict().items()}
+    got = {name: tuple(x.shape) for name, x in weights.items()}
+    wrong = [
+        f"{name}: expected {expected.get(name, 'nothing')}, got {got.get(name, 'nothing')}"
+        for name in sorted(expected.keys() | got.keys())
+        if expected.get(name) != got.get(name)
+    ]
+    if wrong:
+        raise ValueError(f"{file}: " + "; ".join(wrong))
+    if _sha256(file) != sha256:
+        raise ValueError(f"{file}: expected SHA-256 {sha256}, got {_sha256(file)}")
+    model.load_state_dict(weights)
+
+
+def _sha256(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _to_disk(file: Path) -> None:
+    with file.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _replace(written: Path, path: Path) -> None:
+    """Puts a complete directory in the place of another one, if there is one."""
+    old = written.with_name(f"{written.name}.old")
+    if path.exists():
+        path.rename(old)
+    written.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
