@@ -1,0 +1,310 @@
+"""Records demonstrations of the scripted expert in simulation: `gato collect`.
+
+Episode i follows from (seed, i) alone and episodes are stored in the order of i, so a dataset
+does not depend on the number of workers, and the same command continues where it was stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.episode import Episode
+from gato_sim import assets, suites, workers
+from gato_sim.constants import NUM_STEPS
+from gato_sim.progress import Progress
+from gato_sim.suites import Trial
+from gato_sim.tasks import robot_spec
+
+INSTRUCTION = "stack the red object on the blue object"
+STOP_AFTER = 20  # steps of success with the gripper away, then an episode is cut
+MAX_FAILURES = 100  # in a row: something is broken
+_TYPICAL_STEPS = 220
+_SPARE_BYTES = 200_000_000
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Records demonstrations of the scripted expert as a LeRobot v3 dataset.
+
+    example: gato collect --triplets train --episodes 1000 --out datasets/train
+    """
+
+    out: Path
+    """Dataset folder; an existing one of the same settings is continued."""
+    triplets: str = "train"
+    """train, selection, heldout, mastery (the test triplets), or ids "r25,x37,y26"."""
+    episodes: int = 100
+    """Episodes the dataset shall hold."""
+    keep: Literal["success", "all"] = "success"
+    """Store only episodes that end in success, or all."""
+    physics: Literal["benchmark", "stable"] = "stable"
+    """Published settings, or three times faster ones whose stacks do not creep."""
+    perturb: Literal["none", "mild"] = "mild"
+    """Disturb executed actions, so that demonstrations show recoveries; labels stay clean."""
+    cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right")
+    """Cameras of the observation."""
+    image_size: int = 64
+    """Sides of the camera images, pixels."""
+    max_steps: int = NUM_STEPS
+    """Control steps after which an episode ends in any case."""
+    seed: int = 0
+    """Different seeds give different episodes."""
+    workers: int = 2
+    """Processes; one a core. 0 runs in this one."""
+    niceness: int = 0
+    """Politeness of the workers to other processes, 0 to 19."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.niceness <= 19:
+            raise ValueError(f"niceness: expected 0..19, got {self.niceness}")
+        if self.episodes < 1 or self.max_steps < 1:
+            raise ValueError(
+                f"expected at least one episode and step, got {self.episodes}, {self.max_steps}"
+            )
+
+    def identity(self) -> dict:
+        """What makes an episode with a given index the episode it is."""
+        return {
+            "triplets": self.triplets,
+            "keep": self.keep,
+            "physics": self.physics,
+            "perturb": self.perturb,
+            "cameras": list(self.cameras),
+            "image_size": self.image_size,
+            "max_steps": self.max_steps,
+            "seed": self.seed,
+            "versions": versions(),
+        }
+
+
+def versions() -> dict[str, str]:
+    """Versions that results depend on."""
+    return {"mujoco": version("mujoco"), "assets": assets.VERSION}
+
+
+def trial(config: CollectConfig, index: int) -> Trial:
+    """The initial state and objects of episode `index`."""
+    seed = suites.stable_seed("collect", config.seed, index)
+    return Trial(config.triplets, index, seed, suites.draw_objects(config.triplets, seed))
+
+
+def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
+    """Runs the expert once; `info` says all that made the episode."""
+    import gato_sim
+    from gato_sim.expert import ScriptedExpert
+    from gato_sim.rollout import rollout
+
+    env = gato_sim.load(
+        trial.objects,
+        seed=trial.seed,
+        physics=config.physics,
+        cameras=config.cameras,
+        image_size=config.image_size,
+    )
+    with contextlib.closing(env):
+        disturb = None
+        if config.perturb != "none":
+            from gato_sim import perturb
+
+            disturb = perturb.load(config.perturb, suites.stable_seed("perturb", trial.seed))
+        episode = rollout(
+            env,
+            ScriptedExpert(env, seed=trial.seed),
+            robot_spec(config.cameras, config.image_size),
+            task=trial.objects,
+            source="expert",
+            seed=trial.seed,
+            max_steps=config.max_steps,
+            perturb=disturb,
+            stop_after=STOP_AFTER,
+        )
+    episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}
+    return episode
+
+
+def collect(config: CollectConfig) -> dict:
+    """Fills the dataset at `config.out` and returns a summary.
+
+    Raises ValueError for unknown triplets, settings unlike the folder's, or too little disk, and
+    FileNotFoundError without model files, all before an episode starts.
+    """
+    assets.path()
+    suites.check_collectable(config.triplets)
+    stored = _stored_info(config.out)
+    _check_settings(config, stored)
+    spec = robot_spec(config.cameras, config.image_size)
+    workers.set_threads(1)
+    with DatasetWriter(config.out, spec, task=INSTRUCTION) as writer:
+        _check_disk(config, config.episodes - writer.num_episodes)
+        start = stored["index"] + 1 if stored else 0
+        attempts = _Attempts(config.out / "attempts.jsonl", start)
+        progress = Progress(config.episodes, writer.num_episodes)
+        if writer.num_episodes < config.episodes:
+            _fill(config, writer, attempts, progress, start)
+        num_episodes = writer.num_episodes
+    return {
+        "out": str(config.out),
+        "episodes": num_episodes,
+        "attempts": attempts.num_attempts,
+        "success_rate": round(attempts.success_rate, 4),
+        "episodes_per_hour": round(progress.rate),
+    }
+
+
+def _fill(
+    config: CollectConfig,
+    writer: DatasetWriter,
+    attempts: _Attempts,
+    progress: Progress,
+    start: int,
+) -> None:
+    """Runs attempts from index `start` on until the dataset is as long as it shall be."""
+    trials = (trial(config, index) for index in itertools.count(start))
+    results = workers.run(
+        partial(demonstrate, config),
+        trials,
+        num_workers=config.workers,
+        niceness=config.niceness,
+    )
+    with contextlib.closing(results):
+        for episode in _in_order(results, start):
+            with _uninterrupted():
+                if episode.success or config.keep == "all":
+                    writer.add(episode)
+                attempts.add(episode)
+            progress.done = writer.num_episodes
+            complete = progress.done >= config.episodes
+            progress.show(f"{attempts.success_rate:.0%} successful", last=complete)
+            if complete:
+                return
+            attempts.check(config.keep)
+
+
+class _Attempts:
+    """attempts.jsonl: a line per attempt, kept or not, in order; the tally of an expert's work.
+
+    Attempts from `start` on are dropped when opened: their episodes were not stored.
+    """
+
+    def __init__(self, path: Path, start: int) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        entries = [json.loads(line) for line in lines if line.endswith("}")]
+        self._entries = [entry for entry in entries if entry["index"] < start]
+        path.write_text("".join(json.dumps(entry) + "\n" for entry in self._entries))
+
+    @property
+    def num_attempts(self) -> int:
+        return len(self._entries)
+
+    @property
+    def success_rate(self) -> float:
+        return sum(entry["success"] for entry in self._entries) / max(1, len(self._entries))
+
+    def add(self, episode: Episode) -> None:
+        entry = {
+            "index": episode.info["index"],
+            "objects": episode.info["objects"],
+            "seed": episode.seed,
+            "success": episode.success,
+            "failure": episode.info["failure"],
+            "num_steps": len(episode),
+        }
+        self._entries.append(entry)
+        with self._path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def check(self, keep: str) -> None:
+        """Raises RuntimeError after MAX_FAILURES failures in a row when only successes count."""
+        recent = self._entries[-MAX_FAILURES:]
+        failures = [entry["failure"] for entry in recent if not entry["success"]]
+        if keep == "success" and len(failures) == MAX_FAILURES:
+            raise RuntimeError(
+                f"expected a success in {MAX_FAILURES} attempts, got none; the last failed "
+                f"because: {failures[-1]} (--keep all stores failures too)"
+            )
+
+
+def _stored_info(root: Path) -> dict | None:
+    """`info` of the last episode stored in a dataset folder, None if there is none."""
+    if not (root / "meta/info.json").exists():
+        return None
+    rows = Dataset(root).rows
+    return json.loads(rows[-1]["gato/info"])
+
+
+def _check_settings(config: CollectConfig, stored: dict | None) -> None:
+    if stored is None:
+        return
+    for name, expected in config.identity().items():
+        if stored.get(name) != expected:
+            raise ValueError(
+                f"{config.out} was collected with {name} {stored.get(name)!r}, got {expected!r}; "
+                "choose another --out or the same settings"
+            )
+
+
+def _check_disk(config: CollectConfig, num_missing: int) -> None:
+    folder = next(p for p in (config.out, *config.out.absolute().parents) if p.exists())
+    pixels = len(config.cameras) * config.image_size**2
+    needed = num_missing * _TYPICAL_STEPS * pixels + _SPARE_BYTES  # a byte a pixel as PNG
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ValueError(
+            f"{config.out}: expected about {needed / 1e9:.1f} GB of free disk for {num_missing} "
+            f"episodes, got {free / 1e9:.1f} GB"
+        )
+
+
+def _in_order(results: Iterable[tuple[Trial, Episode]], start: int) -> Iterator[Episode]:
+    """Episodes in the order of their index, held back until their turn."""
+    waiting: dict[int, Episode] = {}
+    for done, episode in results:
+        waiting[done.index] = episode
+        while start in waiting:
+            yield waiting.pop(start)
+            start += 1
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Holds Ctrl-C back until the block is done: an episode is stored and noted, or neither."""
+    pressed: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def main() -> int:
+    try:
+        config = tyro.cli(CollectConfig)
+        print(json.dumps(collect(config)))
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"gato collect: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""Which objects and initial states an episode has: fixed for evaluation, seeded for collection.
+
+Object sets, disjoint by construction:
+    train       training objects demonstrations are collected with (93 of the 103)
+    selection   the other 10 training objects: unseen in demonstrations, so that checkpoints and
+                settings can be chosen without looking at the test triplets
+    heldout     the 36 held-out objects
+    mastery     the five test triplets, for Skill Mastery only
+Every policy meets the same initial states: the seed of a trial is a hash of suite, task and index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from gato_sim import objects
+
+NUM_SELECTION_OBJECTS = 10
+TRIPLET_SETS = ("train", "selection", "heldout", "mastery")
+SUITES = {
+    "skill-generalization": tuple(objects.TEST_TRIPLETS),
+    "skill-mastery": tuple(objects.TEST_TRIPLETS),
+    "selection": ("selection",),
+    "train": ("train",),
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One episode to be run: its initial state follows from `objects` and `seed` alone.
+
+    task: the row of the result table, e.g. "rgb_test_triplet1". objects: "red,green,blue" ids.
+    """
+
+    task: str
+    index: int
+    seed: int
+    objects: str
+
+
+def stable_seed(*parts: str | int) -> int:
+    """A 48-bit seed from the parts, the same in every process and on every machine."""
+    digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).digest()
+    return int.from_bytes(digest, "big")
+
+
+def set_ids(name: str) -> tuple[str, ...]:
+    """Sorted object ids of the set `train`, `selection` or `heldout`."""
+    if name == "heldout":
+        return objects.object_ids("heldout")
+    ids = objects.object_ids("train")
+    selection = sorted(
+        sorted(ids, key=lambda i: stable_seed("selection", i))[:NUM_SELECTION_OBJECTS]
+    )
+    return tuple(selection) if name == "selection" else tuple(sorted(set(ids) - set(selection)))
+
+
+def draw_objects(triplets: str, seed: int) -> str:
+    """Object ids "red,green,blue" for one episode, drawn from a set with replacement.
+
+    triplets: one of TRIPLET_SETS, a task name, or ids; the last two say it all already.
+    """
+    rng = np.random.default_rng(stable_seed("objects", seed))
+    if triplets == "mastery":
+        return ",".join(tuple(objects.TEST_TRIPLETS.values())[rng.integers(5)])
+    if triplets in TRIPLET_SETS:
+        return ",".join(str(i) for i in rng.choice(set_ids(triplets), size=3))
+    return ",".join(objects.draw_triplet(triplets, rng))
+
+
+def check_collectable(triplets: str) -> None:
+    """Raises ValueError for unknown triplets, and for test objects not asked for as `mastery`."""
+    if triplets in TRIPLET_SETS:
+        return
+    if "," not in triplets and triplets not in objects.TEST_TRIPLETS:
+        raise ValueError(
+            f"triplets: expected one of {', '.join(TRIPLET_SETS)}, or red, green and blue ids "
+            f"like 'r25,x37,y26'; got {triplets!r}"
+        )
+    ids = objects.parse_task(triplets)
+    reserved = {"test": objects.object_ids("test"), "selection": set_ids("selection")}
+    for purpose, kept in reserved.items():
+        if clash := sorted(set(ids) & set(kept)):
+            ask = "mastery" if purpose == "test" else "selection"
+            raise ValueError(
+                f"triplets: expected no {purpose} objects unless '--triplets {ask}' asks for "
+                f"them, got {clash} in {triplets!r}"
+            )
+
+
+def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
+    """`num_episodes` trials of each task of a suite, or of tasks given one by one.
+
+    Raises ValueError naming the valid suites and tasks before the first trial.
+    """
+    name = " ".join(suite)
+    tasks = SUITES.get(name, tuple(suite))
+    for task in tasks:
+        if task not in TRIPLET_SETS:
+            try:
+                objects.parse_task(task)
+            except ValueError as error:
+                raise ValueError(f"suite: one of {', '.join(SUITES)}, or else {error}") from None
+    label = name if name in SUITES else "tasks"
+    return (
+        Trial(task, index, seed, draw_objects(task, seed))
+        for index in range(num_episodes)
+        for task in tasks
+        for seed in [stable_seed(label, task, index)]
+    )
