@@ -1,0 +1,80 @@
+"""The scripted expert: grasps that fit the gripper, deterministic actions inside the bounds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import gato_sim
+from gato_sim import grasp, policy_observation, robot_spec
+from gato_sim.expert import ScriptedExpert
+
+WIDE_OPEN = (-np.pi, np.pi)
+EASY_SEEDS = (2, 3, 5, 17)  # of rgb_train_random, under "stable" physics
+
+
+def box(*size: float) -> grasp.Solid:
+    corners = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
+    return grasp.convex_solid(corners * size)
+
+
+def on_floor(solid: grasp.Solid, yaw: float = 0.0) -> tuple[grasp.Solid, np.ndarray]:
+    """The solid as it would lie in the basket, and its centre."""
+    height = 0.0498 - solid.vertices[:, 2].min()
+    pose = np.array([0.6, 0.0, height, np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2)])
+    return solid.at(pose), pose[:3]
+
+
+@pytest.mark.parametrize("size", [(0.05, 0.05, 0.05), (0.04, 0.1, 0.05), (0.08, 0.03, 0.06)])
+@pytest.mark.parametrize("yaw", [0.0, 0.4, -1.1])
+def test_grasp_fits_between_the_fingers(size, yaw):
+    solid, center = on_floor(box(*size), yaw)
+    best = grasp.best_grasp(solid, center, [], 0.3, WIDE_OPEN)
+    assert best is not None
+    assert min(size[:2]) - 1e-6 <= best.width <= grasp.MAX_WIDTH
+    axis = np.array([np.cos(best.yaw), np.sin(best.yaw), 0.0])
+    faces = np.abs(solid.normals @ axis)
+    assert faces.max() > 0.999  # it closes square on a pair of faces
+
+
+def test_nothing_to_grasp_on_a_plate_wider_than_the_gripper():
+    solid, center = on_floor(box(0.12, 0.12, 0.03))
+    assert grasp.best_grasp(solid, center, [], 0.0, WIDE_OPEN) is None
+
+
+def test_grasp_avoids_a_neighbour():
+    solid, center = on_floor(box(0.05, 0.05, 0.05))
+    neighbour = solid.shifted(np.array([0.06, 0.0, 0.0]))
+    best = grasp.best_grasp(solid, center, [neighbour], 0.0, WIDE_OPEN)
+    assert abs(np.sin(best.yaw)) > 0.9
+
+
+@pytest.fixture(scope="module")
+def env():
+    with gato_sim.load("rgb_train_random", seed=0, physics="stable") as environment:
+        yield environment
+
+
+def episode(env, seed: int, max_steps: int = 400) -> tuple[np.ndarray, bool]:
+    """Actions (T, 5) of the expert's episode of a seed, and whether it ends stacked."""
+    expert = ScriptedExpert(env, seed=0)
+    timestep = env.reset(seed=seed)
+    expert.reset()
+    actions = []
+    for _ in range(max_steps):
+        actions.append(expert.step(policy_observation(timestep.observation, robot_spec(()))))
+        timestep = env.step(actions[-1])
+    return np.array(actions), env.success()
+
+
+def test_expert_stacks_on_easy_seeds(env):
+    assert sum(episode(env, seed)[1] for seed in EASY_SEEDS) >= 3
+
+
+def test_same_seed_same_actions_inside_the_bounds(env):
+    first, _ = episode(env, EASY_SEEDS[0], 60)
+    again, _ = episode(env, EASY_SEEDS[0], 60)
+    np.testing.assert_array_equal(first, again)
+    assert first.dtype == np.float32
+    spec = env.action_spec()
+    assert (first >= spec.minimum).all() and (first <= spec.maximum).all()
