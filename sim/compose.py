@@ -11,8 +11,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import mujoco
+import numpy as np
 from dm_control import mjcf
 
+from gato_sim import meshes
 from gato_sim.constants import (
     BASKET_ORIGIN,
     GRIPPER_LIMIT,
@@ -35,11 +38,20 @@ _CAMERAS = {
     "basket_front_right": (35.0, (0.970, 0.375, 0.235), (0.3272, 0.2050, 0.4900, 0.7815)),
     "basket_back_left": (30.0, (0.060, -0.260, 0.390), (0.754, 0.373, -0.250, -0.480)),
 }
+CELL = 0.006  # m: the size of detail that `light` meshes drop
+MAX_LIGHT_FACES = 500
+# Drawn as their convex hull in `light`: what their hollows hide is smaller than a pixel.
+CONVEX_PARTS = (
+    "base_mount",
+    "robotiq_fts300_base",
+    "robotiq_fts300_top",
+    "robotiq_fts300_coupling",
+)
 _SLOPE, _SLOPE_BACK = 0.44506, 2.69653  # rad: the basket's walls rise by 25.5 degrees
 
 
-def compose(model_files: Path, meshes: dict[str, Path]) -> mjcf.RootElement:
-    """The whole scene with the mesh file of each colour. Physics options are set elsewhere."""
+def compose(model_files: Path, object_files: dict[str, Path]) -> mjcf.RootElement:
+    """The whole scene with the mesh file of each colour's object; options are set elsewhere."""
     arena = _arena(model_files)
     origin = arena.worldbody.add("site", pos=BASKET_ORIGIN, rgba=(0, 0, 0, 0), size=(0.01,))
     origin.attach(_basket(model_files))
@@ -51,8 +63,8 @@ def compose(model_files: Path, meshes: dict[str, Path]) -> mjcf.RootElement:
         quat=(0.541, 0.455, 0.456, 0.541),
         fovy=45,
     )
-    for color, mesh in meshes.items():
-        frame = arena.attach(_prop(color, mesh))
+    for color, file in object_files.items():
+        frame = arena.attach(_prop(color, file))
         frame.add("freejoint")
     return arena
 
@@ -214,12 +226,12 @@ def _add_pad_geoms(pad: mjcf.Element, side: str) -> None:
         )
 
 
-def _prop(color: str, mesh: Path) -> mjcf.RootElement:
+def _prop(color: str, file: Path) -> mjcf.RootElement:
     """One object: a drawn mesh that has the mass and an equal one that collides."""
     name = f"rgb_object_{color}"
     wrapped = mjcf.RootElement(model=name)
     body = wrapped.worldbody.add("body", name="prop_root")
-    content = mjcf.Asset(mesh.read_bytes(), ".stl", prefix=name)
+    content = mjcf.Asset(file.read_bytes(), ".stl", prefix=name)
     kinds = {
         "visual": dict(group=1, contype=0, conaffinity=0, mass=OBJECT_MASS),
         "collision": dict(
@@ -249,11 +261,45 @@ def _prop(color: str, mesh: Path) -> mjcf.RootElement:
 
 
 def write(scene: mjcf.RootElement, folder: Path) -> None:
-    """Writes `scene.xml` and its meshes; the objects' meshes are named by colour alone."""
-    xml, files = scene.to_xml_string(), scene.get_assets()
+    """Writes `scene.xml` and three sets of its meshes: `full`, `hull` and `light`.
+
+    The sets have the same file names, so the one XML text compiles with any of them. The objects'
+    meshes are named by colour alone.
+    """
+    files = scene.get_assets()
+    _fix_inertia(scene, mujoco.MjModel.from_xml_string(scene.to_xml_string(), files))
+    xml = scene.to_xml_string()
+    for name in ("full", "hull", "light"):
+        (folder / name).mkdir()
     for name, content in files.items():
         prefix = name.split("-")[0]
         plain = f"{prefix}.stl" if prefix.startswith("rgb_object_") else name
         xml = xml.replace(name, plain)
-        (folder / plain).write_bytes(content)
+        triangles = meshes.read_stl(content)
+        (folder / "full" / plain).write_bytes(content)
+        (folder / "hull" / plain).write_bytes(meshes.write_stl(meshes.hull(triangles)))
+        (folder / "light" / plain).write_bytes(meshes.write_stl(_lighten(prefix, triangles)))
     (folder / "scene.xml").write_text(xml)
+
+
+def _fix_inertia(scene: mjcf.RootElement, model: mujoco.MjModel) -> None:
+    """Writes down the inertia that MuJoCo infers from meshes, so lighter ones do not change it."""
+    for body in scene.find("body", "robot0/arm_base_link").find_all("body"):
+        compiled = model.body(body.full_identifier)
+        if body.inertial is None and compiled.mass[0] > 0:
+            body.add(
+                "inertial",
+                mass=compiled.mass[0],
+                pos=compiled.ipos,
+                quat=compiled.iquat,
+                diaginertia=compiled.inertia,
+            )
+
+
+def _lighten(name: str, triangles: np.ndarray) -> np.ndarray:
+    """A mesh for drawing: at a camera's distance a pixel of a 64-pixel image is 10 mm wide."""
+    if len(triangles) < MAX_LIGHT_FACES:
+        return triangles
+    scale = 1.0 if np.ptp(triangles.reshape(-1, 3), axis=0).max() < 2 else 1000.0  # some in mm
+    simple = meshes.snap(triangles, CELL * scale)
+    return meshes.hull(simple) if name in CONVEX_PARTS else simple

@@ -24,6 +24,7 @@ ROBOT = "robot0/"
 WRIST = "robot0/robotiq_fts300/"
 GRIPPER = WRIST + "robotiq_2f85/"
 BASKET = "base/"
+_COMPOSING = ("compose", "constants", "meshes")  # modules
 
 
 @dataclass(frozen=True)
@@ -97,19 +98,19 @@ def template_folder() -> Path:
     """
     root = assets.path()
     here = Path(__file__).parent
-    code = (here / "compose.py").read_bytes() + (here / "constants.py").read_bytes()
+    code = b"".join((here / f"{name}.py").read_bytes() for name in _COMPOSING)
     folder = root / f"scene-{hashlib.sha256(code).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # dm_control looks for a display; files need none
         from gato_sim import compose
-    meshes = {
+    object_files = {
         color: objects.mesh_file(object_id)
         for color, object_id in zip(objects.COLORS, objects.TEST_TRIPLETS["rgb_test_triplet1"])
     }
     with tempfile.TemporaryDirectory(dir=root, prefix=".scene-") as scratch:
-        compose.write(compose.compose(root, meshes), Path(scratch))
+        compose.write(compose.compose(root, object_files), Path(scratch))
         os.chmod(scratch, 0o755)
         try:
             os.rename(scratch, folder)
@@ -122,20 +123,26 @@ def template_folder() -> Path:
 
 
 @cache
-def _template() -> tuple[str, dict[str, bytes]]:
+def _template(mesh_set: str) -> tuple[str, dict[str, bytes]]:
     folder = template_folder()
-    files = {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix != ".xml"}
+    files = {file.name: file.read_bytes() for file in (folder / mesh_set).iterdir()}
     return (folder / "scene.xml").read_text(), files
 
 
-def compile_scene(triplet: tuple[str, str, str], settings: Physics) -> mujoco.MjModel:
-    """The model with the (red, green, blue) objects. Raises ValueError for an unknown id."""
-    xml, files = _template()
-    meshes = {
+def compile_scene(
+    triplet: tuple[str, str, str], settings: Physics, *, mesh_set: str = "hull"
+) -> mujoco.MjModel:
+    """The model with the (red, green, blue) objects. Raises ValueError for an unknown id.
+
+    mesh_set: "hull" to step (MuJoCo collides convex hulls anyway, and these compile in
+    milliseconds), "light" to draw, "full" for the files as they are.
+    """
+    xml, files = _template(mesh_set)
+    object_files = {
         f"rgb_object_{color}.stl": objects.mesh_file(object_id).read_bytes()
         for color, object_id in zip(objects.COLORS, triplet)
     }
-    model = mujoco.MjModel.from_xml_string(xml, files | meshes)
+    model = mujoco.MjModel.from_xml_string(xml, files | object_files)
     set_physics(model, settings)
     return model
 
