@@ -11,6 +11,7 @@ from gato_sim import reset, scene
 from gato_sim.constants import CONTROL_TIMESTEP, GRIPPER_LIMIT
 from gato_sim.controller import Controller, positive, site_pose
 from gato_sim.objects import COLORS
+from gato_sim.render import RenderTwin
 
 FINGER_RANGE = 0.8  # rad, from open to closed
 # The gripper's velocity is read over this window, whatever the physics' timestep: the original
@@ -35,8 +36,16 @@ class Simulation:
     `command` takes what a robot driver takes: seven joint velocities and the gripper's command.
     """
 
-    def __init__(self, triplet: tuple[str, str, str], *, physics: str = "benchmark") -> None:
+    def __init__(
+        self,
+        triplet: tuple[str, str, str],
+        *,
+        physics: str = "benchmark",
+        render_style: str = "light",
+    ) -> None:
         self.physics_name = physics
+        self._render_style = render_style
+        self._twin: RenderTwin | None = None
         self.physics = scene.physics(physics)
         self.controller = Controller()
         self.load_triplet(triplet)
@@ -50,6 +59,8 @@ class Simulation:
         self.settled = False
         self._gripper_window_start = 0.0
         self._num_steps = 0
+        if self._twin is not None:
+            self._twin.load_triplet(self.triplet)
 
     def reset(self, rng: np.random.Generator) -> None:
         """Draws the start of an episode: arm, objects, settling (RGB-Stacking's distribution)."""
@@ -134,12 +145,21 @@ class Simulation:
         self.data.qvel[self.elements.object_dof[color]] = 0.0
         mujoco.mj_forward(self.model, self.data)
 
-    def render(self, camera: str, size: int) -> np.ndarray:
-        """What a camera sees now, uint8 (size, size, 3)."""
-        raise NotImplementedError
+    def render(self, camera: str, size: int | tuple[int, int]) -> np.ndarray:
+        """What a camera sees now, uint8 (height, width, 3); `size` is the side or (height, width).
+
+        Raises ValueError for an unknown camera, RuntimeError where OpenGL is missing.
+        """
+        height, width = (size, size) if isinstance(size, int) else size
+        if self._twin is None:
+            self._twin = RenderTwin(self.triplet, style=self._render_style)
+        return self._twin.render(self.data.qpos, camera, height, width)
 
     def close(self) -> None:
-        """Frees the renderer, if there is one."""
+        """Frees the OpenGL contexts, if an image was ever drawn."""
+        if self._twin is not None:
+            self._twin.close()
+            self._twin = None
 
     def snapshot(self) -> Snapshot:
         """The complete state; `restore` continues from it exactly."""

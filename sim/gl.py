@@ -1,0 +1,69 @@
+"""An offscreen OpenGL context: EGL (graphics card or Mesa), else OSMesa (software)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+_ADVICE = (
+    "no OpenGL for offscreen images: expected libEGL.so.1 with a driver or libOSMesa.so; "
+    "install one, e.g. `apt-get install libegl1 libgl1-mesa-dri` or `apt-get install libosmesa6`"
+)
+
+
+def choose_backend() -> str:
+    """The value for MUJOCO_GL: the user's if set, else what works here. RuntimeError if nothing."""
+    chosen = os.environ.get("MUJOCO_GL", "").lower()
+    if chosen:
+        return chosen
+    if _num_egl_devices() > 0:
+        return "egl"
+    for name in ("libOSMesa.so.8", "libOSMesa.so.6", "libOSMesa.so"):
+        if _library(name):
+            return "osmesa"
+    raise RuntimeError(_ADVICE)
+
+
+def make_context(width: int, height: int):
+    """A current context of MuJoCo's own class for the chosen backend.
+
+    Raises RuntimeError where there is none, or MUJOCO_GL asks for one that cannot draw offscreen.
+    """
+    backend = choose_backend()
+    # MuJoCo's C code reads this when it loads the OpenGL functions.
+    os.environ["MUJOCO_GL"] = backend
+    if backend == "egl":
+        from mujoco.egl import GLContext
+    elif backend == "osmesa":
+        from mujoco.osmesa import GLContext
+    elif backend == "glfw":
+        from mujoco.glfw import GLContext
+    else:
+        raise RuntimeError(f"MUJOCO_GL: expected egl, osmesa or glfw, got {backend!r}")
+    context = GLContext(width, height)
+    context.make_current()
+    return context
+
+
+def _library(name: str) -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(name)
+    except OSError:
+        return None
+
+
+def _num_egl_devices() -> int:
+    """How many devices EGL offers; the library alone draws nothing without a driver."""
+    library = _library("libEGL.so.1")
+    if library is None:
+        return 0
+    library.eglGetProcAddress.restype = ctypes.c_void_p
+    library.eglGetProcAddress.argtypes = [ctypes.c_char_p]
+    address = library.eglGetProcAddress(b"eglQueryDevicesEXT")
+    if not address:
+        return 0
+    function = ctypes.CFUNCTYPE(
+        ctypes.c_uint, ctypes.c_int, ctypes.POINTER(ctypes.c_void_p), ctypes.POINTER(ctypes.c_int)
+    )(address)
+    count = ctypes.c_int(0)
+    return count.value if function(0, None, ctypes.byref(count)) else 0

@@ -1,0 +1,140 @@
+"""Camera images from a light twin of the scene; the stepped model is never touched.
+
+Drawing costs vertices, not pixels: of the scene's 249,000 triangles most belong to arm and wrist
+parts that the basket's cameras never see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import mujoco
+import numpy as np
+
+from gato_sim import gl, scene
+from gato_sim.constants import CAMERAS
+
+VIDEO_CAMERA = "main_camera"
+MAX_GEOMS = 200
+_UNSEEN_GROUP = 3  # geoms of this group are drawn for the video camera alone
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a twin is drawn.
+
+    multisampling: OpenGL's samples per pixel. supersampling: pixels drawn along each side of a
+    pixel that is returned. sky: whether the basket's cameras see one.
+    """
+
+    mesh_set: str
+    multisampling: int
+    supersampling: int
+    sky: bool
+
+
+STYLES = {
+    # Averaging two drawn pixels a side is as smooth as four samples a pixel, and cheaper.
+    "light": Style("light", multisampling=0, supersampling=2, sky=False),
+    # The files' own meshes and four samples a pixel, as the original draws.
+    "faithful": Style("full", multisampling=4, supersampling=1, sky=True),
+}
+
+
+class RenderTwin:
+    """Draws the state of a simulation from any camera, uint8 (height, width, 3)."""
+
+    def __init__(self, triplet: tuple[str, str, str], *, style: str = "light") -> None:
+        if style not in STYLES:
+            raise ValueError(f"render style: expected one of {sorted(STYLES)}, got {style!r}")
+        self._style = STYLES[style]
+        self._canvases: dict[tuple[int, int], _Canvas] = {}
+        self.load_triplet(triplet)
+
+    def load_triplet(self, triplet: tuple[str, str, str]) -> None:
+        """Exchanges the objects that are drawn."""
+        # The physics is never stepped here, so which one does not matter.
+        self._model = scene.compile_scene(
+            triplet, scene.PHYSICS["stable"], mesh_set=self._style.mesh_set
+        )
+        self._model.vis.quality.offsamples = self._style.multisampling
+        self._model.vis.quality.shadowsize = 0  # no buffer for shadows that are never drawn
+        for geom in range(self._model.ngeom):
+            body = self._model.body(self._model.geom_bodyid[geom]).name
+            if body.startswith(scene.ROBOT) and not body.startswith(scene.GRIPPER):
+                self._model.geom_group[geom] = max(_UNSEEN_GROUP, self._model.geom_group[geom])
+        self._data = mujoco.MjData(self._model)
+        self._scene = mujoco.MjvScene(self._model, MAX_GEOMS)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
+        for canvas in self._canvases.values():
+            canvas.exchange_objects(self._model)
+
+    def render(self, qpos: np.ndarray, camera: str, height: int, width: int) -> np.ndarray:
+        """The view of a camera of CAMERAS or of VIDEO_CAMERA. Raises ValueError for another."""
+        if camera not in CAMERAS and camera != VIDEO_CAMERA:
+            raise ValueError(f"camera: expected one of {(*CAMERAS, VIDEO_CAMERA)}, got {camera!r}")
+        scale = self._style.supersampling
+        size = (height * scale, width * scale)
+        if size not in self._canvases:
+            self._canvases[size] = _Canvas(self._model, *size)
+        self._update(qpos, camera)
+        image = self._canvases[size].draw(self._scene)
+        if scale > 1:
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return np.ascontiguousarray(image[::-1])  # OpenGL's rows run upwards
+
+    def close(self) -> None:
+        """Frees the OpenGL contexts."""
+        for canvas in self._canvases.values():
+            canvas.close()
+        self._canvases.clear()
+
+    def _update(self, qpos: np.ndarray, camera: str) -> None:
+        model, data = self._model, self._data
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_camlight(model, data)
+        name = camera if camera == VIDEO_CAMERA else scene.BASKET + camera
+        view = mujoco.MjvCamera()
+        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        view.fixedcamid = model.camera(name).id
+        option = mujoco.MjvOption()
+        for_video = camera == VIDEO_CAMERA
+        option.geomgroup[_UNSEEN_GROUP] = for_video
+        # The basket fills the other cameras' views, and a sky costs a third of an image.
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = for_video or self._style.sky
+        mujoco.mjv_updateScene(
+            model, data, option, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
+        )
+
+
+class _Canvas:
+    """An OpenGL context of one size with a model's meshes in it."""
+
+    def __init__(self, model: mujoco.MjModel, height: int, width: int) -> None:
+        self._viewport = mujoco.MjrRect(0, 0, width, height)
+        self._context = gl.make_context(width, height)
+        model.vis.global_.offwidth, model.vis.global_.offheight = width, height
+        self._resources = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._resources)
+
+    def exchange_objects(self, model: mujoco.MjModel) -> None:
+        """Uploads the meshes in which the scenes of two triplets differ."""
+        self._context.make_current()
+        for mesh in range(model.nmesh):
+            if model.mesh(mesh).name.startswith("rgb_object_"):
+                mujoco.mjr_uploadMesh(model, self._resources, mesh)
+
+    def draw(self, view: mujoco.MjvScene) -> np.ndarray:
+        self._context.make_current()
+        image = np.empty((self._viewport.height, self._viewport.width, 3), np.uint8)
+        mujoco.mjr_render(self._viewport, view, self._resources)
+        mujoco.mjr_readPixels(image, None, self._viewport, self._resources)
+        return image
+
+    def close(self) -> None:
+        self._context.make_current()
+        self._resources.free()
+        self._context.free()
