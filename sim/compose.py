@@ -264,7 +264,7 @@ def write(scene: mjcf.RootElement, folder: Path) -> None:
     """Writes `scene.xml` and three sets of its meshes: `full`, `hull` and `light`.
 
     The sets have the same file names, so the one XML text compiles with any of them. The objects'
-    meshes are named by colour alone.
+    files are named by colour in the text and not written: `scene` inserts those of a triplet.
     """
     files = scene.get_assets()
     _fix_inertia(scene, mujoco.MjModel.from_xml_string(scene.to_xml_string(), files))
@@ -273,12 +273,13 @@ def write(scene: mjcf.RootElement, folder: Path) -> None:
         (folder / name).mkdir()
     for name, content in files.items():
         prefix = name.split("-")[0]
-        plain = f"{prefix}.stl" if prefix.startswith("rgb_object_") else name
-        xml = xml.replace(name, plain)
+        if prefix.startswith("rgb_object_"):
+            xml = xml.replace(name, f"{prefix}.stl")
+            continue
         triangles = meshes.read_stl(content)
-        (folder / "full" / plain).write_bytes(content)
-        (folder / "hull" / plain).write_bytes(meshes.write_stl(meshes.hull(triangles)))
-        (folder / "light" / plain).write_bytes(meshes.write_stl(_lighten(prefix, triangles)))
+        (folder / "full" / name).write_bytes(content)
+        (folder / "hull" / name).write_bytes(meshes.write_stl(meshes.hull(triangles)))
+        (folder / "light" / name).write_bytes(meshes.write_stl(_lighten(prefix, triangles)))
     (folder / "scene.xml").write_text(xml)
 
 

@@ -124,9 +124,14 @@ def template_folder() -> Path:
 
 @cache
 def _template(mesh_set: str) -> tuple[str, dict[str, bytes]]:
+    """The XML text and its mesh files, {name: content}, the objects' excepted."""
     folder = template_folder()
-    files = {file.name: file.read_bytes() for file in (folder / mesh_set).iterdir()}
-    return (folder / "scene.xml").read_text(), files
+    xml, files = (folder / "scene.xml").read_text(), {}
+    for file in sorted((folder / mesh_set).iterdir()):
+        # MuJoCo keeps compiled meshes by file name: one name must not mean two contents.
+        xml = xml.replace(f'"{file.name}"', f'"{mesh_set}-{file.name}"')
+        files[f"{mesh_set}-{file.name}"] = file.read_bytes()
+    return xml, files
 
 
 def compile_scene(
@@ -138,10 +143,11 @@ def compile_scene(
     milliseconds), "light" to draw, "full" for the files as they are.
     """
     xml, files = _template(mesh_set)
-    object_files = {
-        f"rgb_object_{color}.stl": objects.mesh_file(object_id).read_bytes()
-        for color, object_id in zip(objects.COLORS, triplet)
-    }
+    object_files = {}
+    for color, object_id in zip(objects.COLORS, triplet):
+        file = objects.mesh_file(object_id)
+        xml = xml.replace(f'"rgb_object_{color}.stl"', f'"{file.name}"')
+        object_files[file.name] = file.read_bytes()
     model = mujoco.MjModel.from_xml_string(xml, files | object_files)
     set_physics(model, settings)
     return model
