@@ -15,7 +15,6 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +25,7 @@ from gato_core.episode import Episode
 from gato_sim import assets, suites, workers
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
+from gato_sim.provenance import versions
 from gato_sim.suites import Trial
 from gato_sim.tasks import robot_spec
 
@@ -89,11 +89,6 @@ class CollectConfig:
             "seed": self.seed,
             "versions": versions(),
         }
-
-
-def versions() -> dict[str, str]:
-    """Versions that results depend on."""
-    return {"mujoco": version("mujoco"), "assets": assets.VERSION}
 
 
 def trial(config: CollectConfig, index: int) -> Trial:

@@ -1,0 +1,266 @@
+"""Measures success rates of a policy over a suite: `gato evaluate`.
+
+Each episode becomes one line of results.jsonl as soon as it ends, so the same command continues
+where it was stopped. Seeds depend on suite, task and index only: all policies meet the same
+initial states, and two folders can be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from gato_core.storage import read_json, replacing, write_json
+from gato_sim import assets, policies, provenance, report, suites, summary, workers
+from gato_sim.constants import NUM_STEPS
+from gato_sim.progress import Progress
+from gato_sim.suites import Trial
+from gato_sim.tasks import robot_spec
+from gato_sim.trials import Film, Setup, run_film, run_trial
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measures success at the end of episodes, with intervals, stages, latency and videos.
+
+    example: gato evaluate --checkpoint checkpoints/control --suite skill-generalization
+    """
+
+    checkpoint: Path | None = None
+    """Checkpoint folder to evaluate."""
+    policy: Literal["expert", "random"] | None = None
+    """The scripted expert or random actions instead of a checkpoint."""
+    suite: tuple[str, ...] = ("skill-generalization",)
+    """skill-generalization, skill-mastery, selection, train; or tasks, e.g. rgb_test_triplet3."""
+    episodes: int = 20
+    """Episodes of each task of the suite."""
+    physics: Literal["benchmark", "stable"] = "benchmark"
+    """Published settings, or three times faster ones whose stacks do not creep."""
+    workers: int = 2
+    """Processes; one a core. 0 runs in this one."""
+    videos: int = 3
+    """Videos to make, failures first."""
+    max_steps: int = NUM_STEPS
+    """Control steps of an episode; fewer than the benchmark's 400 only to try things out."""
+    temperature: float = 0.0
+    """Of action sampling; 0 takes the likeliest."""
+    seed: int = 0
+    """Of action sampling, and of the random policy."""
+    threads: int = 1
+    """Threads a worker may use for the network."""
+    name: str | None = None
+    """Folder below `out`; by default policy, suite and physics."""
+    out: Path = Path("outputs/evaluate")
+    """Where results folders are."""
+    compare: Path | None = None
+    """Another results folder: tests the difference over equal initial states."""
+
+    def __post_init__(self) -> None:
+        if (self.checkpoint is None) == (self.policy is None):
+            raise ValueError("expected either --checkpoint or --policy, got both or neither")
+        for name in ("episodes", "max_steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if not 1 <= self.max_steps <= NUM_STEPS:
+            raise ValueError(f"max_steps: expected 1..{NUM_STEPS}, got {self.max_steps}")
+
+    @property
+    def policy_name(self) -> str:
+        return self.policy or self.checkpoint.resolve().name
+
+    @property
+    def folder(self) -> Path:
+        words = (self.policy_name, *self.suite, self.physics)
+        return self.out / (self.name or "-".join(words).replace(",", "-"))
+
+
+def evaluate(config: EvaluateConfig) -> dict:
+    """Runs what is missing of the suite, writes the report, and returns the summary.
+
+    Raises ValueError or FileNotFoundError, before an episode starts, for an unknown suite, a
+    checkpoint that is damaged or of another robot, or a folder of other settings.
+    """
+    assets.path()
+    workers.set_threads(config.threads)
+    trials = list(suites.trials(config.suite, config.episodes))
+    setup = _setup(config)
+    settings = _settings(config)
+    _check_settings(config.folder, settings)
+    if config.compare is not None:
+        others = _comparable(config.compare, settings)
+    results = _run_missing(config, setup, trials)
+    content = settings | {
+        "episodes_per_task": config.episodes,
+        "commit": provenance.commit(),
+        "machine": provenance.machine(),
+        "checkpoint_provenance": _checkpoint_config(config).get("provenance"),
+    }
+    content |= summary.summarize(results)
+    if config.compare is not None:
+        content["comparison"] = {
+            "other": str(config.compare),
+            "tests": summary.compare(results, others),
+        }
+    content["videos"] = _film(config, setup, trials, results)
+    write_json(config.folder / "summary.json", content)
+    for name, text in (
+        ("report.md", report.markdown(content)),
+        ("report.html", report.html(content, config.folder / "videos")),
+    ):
+        with replacing(config.folder / name) as path:
+            path.write_text(text)
+    return content
+
+
+def _setup(config: EvaluateConfig) -> Setup:
+    return Setup(
+        policy=config.policy_name,
+        checkpoint=config.checkpoint,
+        spec=robot_spec(()) if config.policy else policies.checkpoint_spec(config.checkpoint),
+        physics=config.physics,
+        max_steps=config.max_steps,
+        temperature=config.temperature,
+        seed=config.seed,
+        threads=config.threads,
+    )
+
+
+def _settings(config: EvaluateConfig) -> dict:
+    """What a result depends on, besides its trial."""
+    return {
+        "policy": config.policy_name,
+        "weights_sha256": _checkpoint_config(config).get("weights_sha256"),
+        "suite": list(config.suite),
+        "physics": config.physics,
+        "max_steps": config.max_steps,
+        "temperature": config.temperature,
+        "seed": config.seed,
+        "versions": provenance.versions(),
+    }
+
+
+def _checkpoint_config(config: EvaluateConfig) -> dict:
+    return read_json(config.checkpoint / "config.json") if config.checkpoint else {}
+
+
+def _check_settings(folder: Path, settings: Mapping) -> None:
+    """Notes the settings in a new folder; raises ValueError if the folder has others."""
+    path = folder / "settings.json"
+    if not path.exists():
+        write_json(path, settings)
+        return
+    stored = read_json(path)
+    for name, value in settings.items():
+        if stored.get(name) != value:
+            raise ValueError(
+                f"{folder} holds results with {name} {stored.get(name)!r}, got {value!r}; "
+                "choose another --name"
+            )
+
+
+def _comparable(folder: Path, settings: Mapping) -> list[dict]:
+    """Results of another folder. Raises ValueError unless the conditions were the same."""
+    stored = read_json(folder / "settings.json")
+    for name in ("suite", "physics", "max_steps", "versions"):
+        if stored[name] != settings[name]:
+            raise ValueError(
+                f"compare: expected {name} {settings[name]!r} in {folder}, got {stored[name]!r}"
+            )
+    return summary.read_results(folder / "results.jsonl")
+
+
+def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> list[dict]:
+    """Results of all trials, old and new; each new one is on disk before the next is awaited."""
+    path = config.folder / "results.jsonl"
+    old = {(r["task"], r["index"], r["seed"]): r for r in summary.read_results(path)}
+    with replacing(path) as temporary:  # without a line that a crash cut off
+        temporary.write_text("".join(json.dumps(result) + "\n" for result in old.values()))
+    keys = {(trial.task, trial.index, trial.seed): trial for trial in trials}
+    results = [old[key] for key in keys if key in old]
+    missing = [trial for key, trial in keys.items() if key not in old]
+    progress = Progress(len(trials), len(results))
+    done = workers.run(
+        partial(run_trial, setup), missing, num_workers=min(config.workers, len(missing))
+    )
+    with contextlib.closing(done), path.open("a") as file:
+        for _, result in done:
+            file.write(json.dumps(result) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+            results.append(result)
+            progress.done = len(results)
+            success = sum(r["success_end"] for r in results) / len(results)
+            progress.show(f"{success:.0%} successful", last=len(results) == len(trials))
+    return results
+
+
+def _film(
+    config: EvaluateConfig, setup: Setup, trials: Sequence[Trial], results: Sequence[Mapping]
+) -> list[dict]:
+    """Videos of a few trials, failures first; those that exist are not made again."""
+    trial_of = {(trial.task, trial.index): trial for trial in trials}
+    known = {}
+    if (config.folder / "summary.json").exists():
+        earlier = read_json(config.folder / "summary.json")["videos"]
+        known = {entry["file"]: entry for entry in earlier}
+    films, entries = [], {}
+    for result in choose_films(results, config.videos):
+        trial = trial_of[result["task"], result["index"]]
+        path = config.folder / "videos" / f"{trial.task.replace(',', '-')}-{trial.index:03d}.mp4"
+        entries[path.name] = known.get(path.name)
+        if entries[path.name] is None or not path.exists():
+            films.append(Film(trial, result, path))
+    num_workers = min(config.workers, len(films))
+    for film, entry in workers.run(partial(run_film, setup), films, num_workers=num_workers):
+        entries[entry["file"]] = entry
+        print(f"video: {film.path}", file=sys.stderr)
+        if not entry["identical"]:
+            print(f"warning: {film.trial} went differently the second time", file=sys.stderr)
+    return list(entries.values())
+
+
+def choose_films(results: Sequence[Mapping], num: int) -> list[Mapping]:
+    """At most `num` results worth seeing: one failure of each kind, further ones, a success last.
+
+    With room for two, one place is kept for a success, if there is any.
+    """
+    ordered = sorted(results, key=lambda r: (r["index"], r["task"]))
+    successes = [r for r in ordered if r["success_end"]]
+    failures = [r for r in ordered if not r["success_end"]]
+    kinds = list(dict.fromkeys(r["failure"] for r in failures))
+    first = [next(r for r in failures if r["failure"] == kind) for kind in kinds]
+    rest = [r for r in failures if not any(r is other for other in first)]
+    room = num - 1 if successes and num > 1 else num
+    chosen = (first + rest)[:room]
+    return chosen + successes[: num - len(chosen)]
+
+
+def main() -> int:
+    try:
+        config = tyro.cli(EvaluateConfig)
+        content = evaluate(config)
+    except KeyboardInterrupt:
+        print("stopped; the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, RuntimeError, OSError) as error:
+        print(f"gato evaluate: {error}", file=sys.stderr)
+        return 1
+    print((config.folder / "report.md").read_text())
+    last = {"report": str(config.folder / "report.html"), "policy": content["policy"]}
+    last |= {"episodes": content["num_episodes"], "mean_of_tasks": content["mean_of_tasks"]}
+    last |= {metric: content["all"][metric] for metric in summary.METRICS}
+    print(json.dumps(last | {"latency_ms": content["latency_ms"]}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Policies to evaluate: a checkpoint, the scripted expert, random actions; and their stopwatch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gato_core.episode import Episode
+from gato_core.spec import Image, Spec
+from gato_sim.suites import stable_seed
+from gato_sim.tasks import robot_spec
+
+
+class RandomPolicy:
+    """Actions drawn uniformly within the Spec's limits, one every control step."""
+
+    def __init__(self, spec: Spec, *, seed: int) -> None:
+        self._action = spec.action
+        self._rng = np.random.default_rng(seed)
+
+    def reset(self, prompt: Episode | None = None) -> None:
+        """Goes on drawing: there is nothing to forget."""
+
+    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action float32 (A,); the observation is not looked at."""
+        return self._rng.uniform(self._action.low, self._action.high).astype(np.float32)
+
+
+class Timed:
+    """A policy that remembers what each of its steps took: `milliseconds`, wall time."""
+
+    def __init__(self, policy) -> None:
+        self._policy = policy
+        self.milliseconds: list[float] = []
+
+    def reset(self, prompt: Episode | None = None) -> None:
+        """Resets the policy; the times stay."""
+        self._policy.reset(prompt)
+
+    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The policy's action."""
+        started = time.perf_counter()
+        action = self._policy.step(observation)
+        self.milliseconds.append(1000 * (time.perf_counter() - started))
+        return action
+
+
+def checkpoint_spec(checkpoint: Path) -> Spec:
+    """The Spec of a checkpoint, which is loaded and checked for it.
+
+    Raises ValueError or FileNotFoundError for a damaged or missing one, and ValueError where the
+    simulated robot differs from what it was trained for.
+    """
+    spec = _load(checkpoint, 1).spec
+    images = {key: value for key, value in spec.observation.items() if isinstance(value, Image)}
+    sizes = {image.height for image in images.values()} or {64}
+    cameras = tuple(key.removesuffix("/pixels") for key in images)
+    robot = robot_spec(cameras, sizes.pop())
+    if differences := spec.differences(robot):
+        raise ValueError(
+            f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
+            + "\n  ".join(differences)
+        )
+    return spec
+
+
+def open_policy(
+    name: str,
+    checkpoint: Path | None,
+    env,
+    spec: Spec,
+    *,
+    seed: int,
+    temperature: float,
+    threads: int,
+):
+    """A fresh policy for one episode: `expert`, `random`, or whatever the checkpoint holds."""
+    if checkpoint is not None:
+        from gato_core.policy import GatoPolicy
+
+        loaded = _load(checkpoint, threads)
+        return GatoPolicy(loaded.model, loaded.tokenizer, temperature=temperature, seed=seed)
+    if name == "expert":
+        from gato_sim.expert import ScriptedExpert
+
+        return ScriptedExpert(env, seed=seed)
+    return RandomPolicy(spec, seed=seed)
+
+
+@cache
+def _load(checkpoint: Path, threads: int):
+    """The checkpoint's policy, loaded once a process."""
+    import torch
+
+    from gato_core.policy import GatoPolicy
+
+    torch.set_num_threads(threads)
+    return GatoPolicy.load(checkpoint)
+
+
+def episode_seed(seed: int, trial_seed: int) -> int:
+    """Seed of a policy's own draws in one episode."""
+    return stable_seed("policy", seed, trial_seed)

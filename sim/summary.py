@@ -1,0 +1,133 @@
+"""From the results of single episodes to rates, intervals, stages and comparisons.
+
+A result is one JSON object (a line of results.jsonl):
+    task, index, seed, objects                    which trial it was
+    success_end, success_ever, success_strict     bool
+    stages {stage: first step or null}, failure (text or null), num_steps
+    trajectory                                    hash of actions, poses and rewards
+    latency_ms [float]                            what each step of the policy took
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from gato_sim.reward import STAGES
+from gato_sim.statistics import McNemar, clopper_pearson, mcnemar, wilson
+
+METRICS = ("success_end", "success_ever", "success_strict")
+
+
+def read_results(path: Path) -> list[dict]:
+    """Results of complete lines; a line cut off by a crash is left out, so it is run again."""
+    if not path.exists():
+        return []
+    lines = path.read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1] if line]
+
+
+def rate(successes: Iterable[bool]) -> dict:
+    """Count, rate and 95 % intervals of a list of outcomes."""
+    outcomes = [bool(success) for success in successes]
+    k, n = sum(outcomes), len(outcomes)
+    return {
+        "successes": k,
+        "episodes": n,
+        "rate": round(k / n, 4) if n else None,
+        "wilson": [round(x, 4) for x in wilson(k, n)],
+        "clopper_pearson": [round(x, 4) for x in clopper_pearson(k, n)],
+    }
+
+
+def summarize(results: Sequence[Mapping]) -> dict:
+    """Rates by task and over all, stage curves, failures, latency. Results in any order."""
+    tasks = list(dict.fromkeys(result["task"] for result in _sorted(results)))
+    by_task = {task: _table([r for r in results if r["task"] == task]) for task in tasks}
+    means = {
+        metric: round(statistics.fmean(row[metric]["rate"] for row in by_task.values()), 4)
+        for metric in METRICS
+        if by_task
+    }
+    return {
+        "num_episodes": len(results),
+        "tasks": by_task,
+        "all": _table(results),
+        "mean_of_tasks": means,
+        "latency_ms": _latency(results),
+    }
+
+
+def compare(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
+    """McNemar's test of success at the end over the trials that both have, by task and over all.
+
+    Raises ValueError when they share no trial.
+    """
+    ours, theirs = ({_key(r): r["success_end"] for r in side} for side in (first, second))
+    common = sorted(ours.keys() & theirs.keys())
+    if not common:
+        raise ValueError("compare: expected common trials (task, index, seed), got none")
+    tasks = sorted({task for task, *_ in common})
+    groups = {task: [key for key in common if key[0] == task] for task in tasks}
+    if len(tasks) > 1:
+        groups["all"] = common
+    return {
+        name: _comparison([ours[k] for k in keys], [theirs[k] for k in keys])
+        for name, keys in groups.items()
+    }
+
+
+def _comparison(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
+    test: McNemar = mcnemar(ours, theirs)
+    return {
+        "episodes": len(ours),
+        "successes": [sum(ours), sum(theirs)],
+        "only_first": test.only_first,
+        "only_second": test.only_second,
+        "p_value": test.p_value,
+        "verdict": test.verdict("this policy", "the other"),
+    }
+
+
+def _table(results: Sequence[Mapping]) -> dict:
+    stages = {}
+    for stage in STAGES:
+        steps = [r["stages"][stage] for r in results if r["stages"][stage] is not None]
+        stages[stage] = {
+            "episodes": len(steps),
+            "rate": round(len(steps) / len(results), 4) if results else None,
+            "median_step": statistics.median(steps) if steps else None,
+        }
+    failures = Counter(r["failure"] for r in results if r["failure"] is not None)
+    return {metric: rate(r[metric] for r in results) for metric in METRICS} | {
+        "stages": stages,
+        "failures": dict(failures.most_common()),
+    }
+
+
+def _latency(results: Sequence[Mapping]) -> dict:
+    """Percentiles of the policy's step over all steps of all episodes, ms."""
+    values = [value for result in results for value in result["latency_ms"]]
+    if not values:
+        return {}
+    p50, p95, p99 = np.percentile(values, [50, 95, 99])
+    return {
+        "p50": round(float(p50), 2),
+        "p95": round(float(p95), 2),
+        "p99": round(float(p99), 2),
+        "max": round(max(values), 2),
+        "num_steps": len(values),
+    }
+
+
+def _key(result: Mapping) -> tuple[str, int, int]:
+    return result["task"], result["index"], result["seed"]
+
+
+def _sorted(results: Sequence[Mapping]) -> list[Mapping]:
+    return sorted(results, key=_key)

@@ -1,0 +1,146 @@
+"""One episode of an evaluation: run for its result, or once more for its video."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import gato_sim
+from gato_core.spec import Spec
+from gato_sim import policies, video
+from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
+from gato_sim.environment import Environment
+from gato_sim.reward import STAGES
+from gato_sim.rollout import rollout, trajectory_hash
+from gato_sim.suites import Trial
+
+FILM_SIZE = 480  # pixels, of the main picture
+FILM_CAMERA = "main_camera"
+POLICY_VIEWS = ("basket_front_left", "basket_front_right")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Who acts, and under which conditions.
+
+    policy: "expert", "random", or the name of `checkpoint`. seed: of the policy's own draws.
+    """
+
+    policy: str
+    checkpoint: Path | None
+    spec: Spec
+    physics: str
+    max_steps: int = NUM_STEPS
+    temperature: float = 0.0
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Film:
+    """A trial to be run again for its video; `result` is what it came to the first time."""
+
+    trial: Trial
+    result: dict
+    path: Path
+
+
+def run_trial(setup: Setup, trial: Trial) -> dict:
+    """Runs one episode to its end and returns its result (see summary.py)."""
+    with contextlib.closing(_load_env(setup, trial)) as env:
+        return _play(setup, trial, env)
+
+
+def run_film(setup: Setup, film: Film) -> dict:
+    """Runs a trial again with the camera on; says whether it went exactly as the first time."""
+    with contextlib.closing(_load_env(setup, film.trial)) as env:
+        with video.mp4_writer(film.path, fps=1 / CONTROL_TIMESTEP) as add:
+
+            def on_step(step: int, observation: Mapping, reward: float) -> None:
+                views = [_view(env, observation, camera) for camera in POLICY_VIEWS]
+                lines = _caption(film, step, reward)
+                main = env.simulation.render(FILM_CAMERA, FILM_SIZE)
+                add(video.compose(main, views, lines))
+
+            again = _play(setup, film.trial, env, on_step)
+    return {
+        "file": film.path.name,
+        "task": film.trial.task,
+        "index": film.trial.index,
+        "objects": film.trial.objects,
+        "success": again["success_end"],
+        "failure": again["failure"],
+        "identical": again["trajectory"] == film.result["trajectory"],
+    }
+
+
+def _view(env: Environment, observation: Mapping[str, np.ndarray], camera: str) -> np.ndarray:
+    """What the policy saw, or would see if it looked: uint8 (size, size, 3)."""
+    seen = observation.get(f"{camera}/pixels")
+    return env.simulation.render(camera, 64) if seen is None else seen
+
+
+def _caption(film: Film, step: int, reward: float) -> list[str]:
+    firsts = film.result["stages"]
+    reached = [s for s in STAGES if firsts[s] is not None and firsts[s] <= step + 1]
+    red, green, blue = film.trial.objects.split(",")
+    return [
+        f"red {red}  green {green}  blue {blue}",
+        f"{(step + 1) * CONTROL_TIMESTEP:.1f} s  step {step + 1}",
+        f"stage: {reached[-1] if reached else '-'}",
+        "STACKED" if reward else "",
+    ]
+
+
+def _load_env(setup: Setup, trial: Trial) -> Environment:
+    images = {k: v for k, v in setup.spec.observation.items() if k.endswith("/pixels")}
+    return gato_sim.load(
+        trial.objects,
+        seed=trial.seed,
+        physics=setup.physics,
+        cameras=tuple(key.removesuffix("/pixels") for key in images),
+        image_size=next(iter(images.values())).height if images else 64,
+    )
+
+
+def _play(
+    setup: Setup,
+    trial: Trial,
+    env: Environment,
+    on_step: Callable[[int, Mapping[str, np.ndarray], float], None] | None = None,
+) -> dict:
+    policy = policies.Timed(
+        policies.open_policy(
+            setup.policy,
+            setup.checkpoint,
+            env,
+            setup.spec,
+            seed=policies.episode_seed(setup.seed, trial.seed),
+            temperature=setup.temperature,
+            threads=setup.threads,
+        )
+    )
+    episode = rollout(
+        env,
+        policy,
+        setup.spec,
+        task=trial.objects,
+        source=setup.policy,
+        seed=trial.seed,
+        max_steps=setup.max_steps,
+        on_step=on_step,
+    )
+    return {
+        "task": trial.task,
+        "index": trial.index,
+        "seed": trial.seed,
+        "objects": trial.objects,
+        **episode.info,
+        "num_steps": len(episode),
+        "trajectory": trajectory_hash(episode),
+        "latency_ms": [round(value, 2) for value in policy.milliseconds],
+    }

@@ -1,0 +1,121 @@
+"""Collection: which objects, in which order, and nothing lost or doubled."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from gato_core.dataset import Dataset
+from gato_sim import objects, suites
+from gato_sim.collect import CollectConfig, collect, main, trial
+
+# short episodes without images: what is tested is the order and the bookkeeping
+SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """Five short episodes, collected in this process."""
+    out = tmp_path_factory.mktemp("reference") / "data"
+    collect(CollectConfig(out=out, episodes=5, workers=0, **SHORT))
+    return Dataset(out)
+
+
+def assert_equal_datasets(got: Dataset, expected: Dataset) -> None:
+    assert got.num_episodes == expected.num_episodes
+    for i in range(expected.num_episodes):
+        a, b = got.episode(i), expected.episode(i)
+        assert (a.seed, a.task, a.source, a.info) == (b.seed, b.task, b.source, b.info)
+        arrays = a.observation | a.privileged | {"action": a.action, "reward": a.reward}
+        others = b.observation | b.privileged | {"action": b.action, "reward": b.reward}
+        assert arrays.keys() == others.keys()
+        for key, value in arrays.items():
+            np.testing.assert_array_equal(value, others[key], err_msg=key)
+
+
+def test_dataset_does_not_depend_on_the_number_of_workers(reference, tmp_path):
+    collect(CollectConfig(out=tmp_path / "two", episodes=5, workers=2, **SHORT))
+    assert_equal_datasets(Dataset(tmp_path / "two"), reference)
+
+
+def test_continued_collection_loses_and_doubles_nothing(reference, tmp_path):
+    out = tmp_path / "data"
+    for episodes in (2, 2, 5):
+        summary = collect(CollectConfig(out=out, episodes=episodes, workers=0, **SHORT))
+        assert summary["episodes"] == episodes
+    assert_equal_datasets(Dataset(out), reference)
+    lines = (out / "attempts.jsonl").read_text().splitlines()
+    assert [json.loads(line)["index"] for line in lines] == list(range(5))
+
+
+def test_interrupted_collection_continues_to_the_same_dataset(reference, tmp_path):
+    """Ctrl-C in the middle, then the same command again."""
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "gato_sim.collect", "--out", str(out), "--episodes", "5"]
+    command += ["--perturb", "none", "--keep", "all", "--max-steps", "12", "--workers", "1"]
+    command += ["--cameras"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    attempts = out / "attempts.jsonl"
+    while process.poll() is None and not (attempts.exists() and attempts.read_text()):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert "the same command continues" in errors
+    assert 1 <= Dataset(out).num_episodes < 5
+    subprocess.run(command, check=True, capture_output=True)
+    assert_equal_datasets(Dataset(out), reference)
+
+
+def test_other_settings_do_not_mix_into_a_dataset(reference):
+    config = CollectConfig(out=reference.root, episodes=9, seed=1, workers=0, **SHORT)
+    with pytest.raises(ValueError, match="collected with seed 0, got 1"):
+        collect(config)
+
+
+def test_provenance_is_stored(reference):
+    info = reference.episode(0).info
+    for key in ("index", "objects", "physics", "perturb", "seed", "versions", "failure"):
+        assert key in info
+    assert reference.episode(0).source == "expert"
+
+
+def test_train_collection_never_draws_test_or_selection_objects(tmp_path):
+    config = CollectConfig(out=tmp_path)
+    drawn = {i for index in range(2000) for i in trial(config, index).objects.split(",")}
+    assert drawn == set(suites.set_ids("train"))
+    for reserved in ("selection", "heldout"):
+        assert not drawn & set(suites.set_ids(reserved))
+    assert not drawn & set(objects.object_ids("test"))
+
+
+@pytest.mark.parametrize(
+    "triplets, message",
+    [
+        ("nonsense", "expected one of train, selection, heldout, mastery.*got 'nonsense'"),
+        ("r25,x37,q99", "got 'q99'"),
+        ("r3,s0,b2", "no test objects unless '--triplets mastery'"),
+        ("rgb_test_triplet1", "no test objects unless '--triplets mastery'"),
+        ("m67,r25,y26", "no selection objects unless '--triplets selection'"),
+    ],
+)
+def test_triplets_that_may_not_be_collected_are_refused_first(tmp_path, triplets, message):
+    with pytest.raises(ValueError, match=message):
+        collect(CollectConfig(out=tmp_path / "data", triplets=triplets, **SHORT))
+    assert not (tmp_path / "data").exists()
+
+
+def test_missing_model_files_say_how_to_get_them(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("GATO_ASSETS", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(sys, "argv", ["gato collect", "--out", str(tmp_path / "data")])
+    assert main() == 1
+    assert "gato assets" in capsys.readouterr().err
+
+
+def test_full_disk_is_seen_before_the_start(tmp_path):
+    with pytest.raises(ValueError, match="GB of free disk"):
+        collect(CollectConfig(out=tmp_path / "data", episodes=10**9, workers=0))
