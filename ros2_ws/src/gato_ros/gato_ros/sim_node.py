@@ -1,0 +1,275 @@
+"""The simulated robot: RGB-stacking in MuJoCo behind the topics of a real one.
+
+A control step begins with the publication of the state. The command that answers it within the
+step acts on the whole step, as in the benchmark, where the world waits for the policy; without an
+answer the last command goes on, and after `command_timeout` the arm stands still. An episode
+begins with its first command: until then time passes but nothing moves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import threading
+import time
+from collections import deque
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Float64MultiArray, String
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory
+
+import gato_sim
+from gato_ros import conversion, ingest, process, sim_parameters, topics
+from gato_ros.cadence import NEWEST, summary
+from gato_ros.pacing import Pace
+from gato_ros.robot_side import CommandInput
+from gato_sim import video
+from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
+
+FOVY = 35.0  # degrees, of the basket's front cameras
+STEP_NS = round(CONTROL_TIMESTEP * 1e9)
+REPORT_STEPS = 5  # between messages about the episode
+VIDEO_SIZE = (240, 320)  # pixels, height and width
+RESET_TIMEOUT = 30.0  # s
+LOCK_STEP_PATIENCE = 1.0  # s to wait for an answer before time goes on
+OUTCOMES = ("success_end", "success_ever", "success_strict")
+MAX_RESULTS = 100  # of the newest episodes in a message
+
+
+class SimNode(Node):
+    """Topics and parameters are tabulated in docs/ros.md."""
+
+    def __init__(self) -> None:
+        super().__init__("sim_node")
+        self.parameters = parameters = sim_parameters.declare_all(self)
+        self.env = gato_sim.load(
+            parameters.task,
+            seed=parameters.seed,
+            physics=parameters.physics,
+            cameras=parameters.cameras,
+            image_size=parameters.image_size,
+        )
+        self._time = STEP_NS  # never 0, which means "no stamp"
+        self._commands = CommandInput(parameters.command_timeout)
+        self._pace = Pace(CONTROL_TIMESTEP, parameters.real_time_factor)
+        self._answers: deque[float] = deque(maxlen=NEWEST)
+        self._compute = 0.0  # s from an answer to the next state, a running mean
+        self._answered_at = self._published_at = time.monotonic()
+        self._num_steps = self._num_answered = 0
+        self._results: list[dict] = []
+        self._progress: dict = {}
+        self._video_every = self.parameters.video_every
+        self._reset_asked, self._reset_done = threading.Event(), threading.Event()
+        self._create_outputs()
+        self._create_inputs()
+
+    def _create_outputs(self) -> None:
+        size, publish = self.parameters.image_size, self.create_publisher
+        self._clock = publish(Clock, topics.CLOCK, topics.SENSOR)
+        self._joints = publish(JointState, topics.JOINT_STATES, topics.SENSOR)
+        self._episode = publish(String, topics.EPISODE, topics.LATCHED)
+        self._episode_start = publish(Time, topics.EPISODE_START, topics.LATCHED)
+        self._images = {}
+        for camera in self.parameters.cameras:
+            frame = f"{camera}_optical_frame"
+            self._images[camera] = (
+                publish(Image, topics.image(camera), topics.SENSOR),
+                conversion.image_message(size, size, frame),
+                publish(CameraInfo, topics.camera_info(camera), topics.SENSOR),
+                conversion.camera_info_message(size, size, FOVY, frame),
+            )
+        self._joint_message = JointState(name=[*JOINT_NAMES, ingest.GRIPPER_JOINT])
+
+    def _create_inputs(self) -> None:
+        subscribe, qos = self.create_subscription, topics.COMMAND
+        subscribe(Float64MultiArray, topics.ARM_VELOCITY, self._on_velocity, qos)
+        subscribe(JointTrajectory, topics.ARM_TRAJECTORY, self._on_trajectory, qos)
+        subscribe(Float64MultiArray, topics.GRIPPER_VELOCITY, self._on_gripper, qos)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+
+    # Callbacks, in the background thread.
+
+    def _on_velocity(self, message: Float64MultiArray) -> None:
+        with self._reported_errors():
+            velocities = conversion.velocities_from(message, len(JOINT_NAMES))
+            self._commands.put_arm(velocities, self._time / 1e9)
+
+    def _on_trajectory(self, message: JointTrajectory) -> None:
+        with self._reported_errors():
+            velocities = conversion.trajectory_velocities(message, JOINT_NAMES)
+            self._commands.put_arm(velocities, self._time / 1e9)
+
+    def _on_gripper(self, message: Float64MultiArray) -> None:
+        with self._reported_errors():
+            velocity = conversion.velocities_from(message, 1)[0]
+            self._commands.put_gripper(ingest.gripper_command(velocity))
+
+    @contextlib.contextmanager
+    def _reported_errors(self):
+        """A command that makes no sense is refused and reported; the watchdog sees to the rest."""
+        try:
+            yield
+        except ValueError as error:
+            self.get_logger().error(f"command refused: {error}", throttle_duration_sec=1.0)
+
+    def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._reset_done.clear()
+        self._reset_asked.set()
+        response.success = self._reset_done.wait(RESET_TIMEOUT)
+        response.message = "a new episode awaits its first command"
+        return response
+
+    # The simulation, in the main thread.
+
+    def run(self, stop: threading.Event) -> None:
+        """Runs episodes until there were enough, or `stop`."""
+        recording = contextlib.nullcontext()
+        if self.parameters.video:
+            fps = 1 / (CONTROL_TIMESTEP * self._video_every)
+            recording = video.mp4_writer(self.parameters.video, fps=fps)
+        with recording as add_frame:
+            while not stop.is_set() and not self._is_finished():
+                self._run_episode(stop, add_frame)
+        self._report_episode()
+        self._episode.wait_for_all_acked(Duration(seconds=1))
+        self.env.close()
+
+    def _is_finished(self) -> bool:
+        return 0 < self.parameters.episodes <= len(self._results)
+
+    def _run_episode(self, stop: threading.Event, add_frame) -> None:
+        self._begin_episode()
+        while self._progress["step"] < self.parameters.episode_steps:
+            self._publish_state(stop)
+            answered = self._await_command(stop)
+            if self._is_interrupted(stop):
+                return
+            if self._commands.has_begun:
+                self._advance(answered)
+                self._note_progress()
+                if add_frame is not None and self._progress["step"] % self._video_every == 0:
+                    add_frame(self._frame())
+            self._time += STEP_NS
+            if self._progress["step"] % REPORT_STEPS == 0:
+                self._report_episode()
+        self._results.append({"triplet": list(self.env.triplet), **self._progress})
+
+    def _begin_episode(self) -> None:
+        self.env.reset()
+        self._progress = {"step": 0} | dict.fromkeys(OUTCOMES, False)
+        self._commands.restart()
+        self._reset_asked.clear()
+        self._reset_done.set()
+        self._pace.restart()
+        self._answered_at = time.monotonic()
+        # its stamp is that of the first state, published after it
+        self._episode_start.publish(conversion.time_message(self._time))
+
+    def _publish_state(self, stop: threading.Event) -> None:
+        """Renders, then publishes images, joints and, last, the clock at the step's deadline."""
+        simulation, size = self.env.simulation, self.parameters.image_size
+        stamp = conversion.time_message(self._time)
+        for camera, (_, message, _, info) in self._images.items():
+            conversion.fill_image(message, simulation.render(camera, size), stamp)
+            info.header.stamp = stamp
+        self._fill_joints(stamp)
+        self._compute += 0.1 * (time.monotonic() - self._answered_at - self._compute)
+        self._pace.wait(stop)
+        self._commands.expect()
+        for image_publisher, image, info_publisher, info in self._images.values():
+            info_publisher.publish(info)
+            image_publisher.publish(image)
+        self._joints.publish(self._joint_message)
+        self._clock.publish(Clock(clock=stamp))
+        self._published_at = time.monotonic()
+
+    def _fill_joints(self, stamp: Time) -> None:
+        simulation = self.env.simulation
+        finger = simulation.data.qpos[simulation.elements.finger_qpos]
+        self._joint_message.header.stamp = stamp
+        self._joint_message.position = [*simulation.joint_angles.tolist(), float(finger)]
+        self._joint_message.velocity = [*simulation.joint_velocities.tolist(), 0.0]
+
+    def _await_command(self, stop: threading.Event) -> bool:
+        """Whether the state just published was answered before the step had to be computed."""
+        patience = self._pace.remaining() - min(self._compute, 0.8 * self._pace.period)
+        if self.parameters.lock_step or not self._pace.period:
+            patience = LOCK_STEP_PATIENCE
+        end = time.monotonic() + patience
+        answered = self._commands.wait(patience)
+        while not answered and time.monotonic() < end and not self._is_interrupted(stop):
+            answered = self._commands.wait(min(0.1, end - time.monotonic()))
+        self._answered_at = time.monotonic()
+        return answered
+
+    def _advance(self, answered: bool) -> None:
+        simulation = self.env.simulation
+        simulation.command(self._commands.ctrl(self._time / 1e9))
+        simulation.step()
+        self._num_steps += 1
+        self._num_answered += answered
+        if answered:
+            self._answers.append(self._answered_at - self._published_at)
+
+    def _is_interrupted(self, stop: threading.Event) -> bool:
+        return stop.is_set() or self._reset_asked.is_set()
+
+    def _note_progress(self) -> None:
+        success = self.env.success()
+        self._progress = {
+            "step": self._progress["step"] + 1,
+            "success_end": success,
+            "success_ever": self._progress["success_ever"] or success,
+            "success_strict": success and self.env.success_strict(),
+        }
+
+    def _frame(self) -> np.ndarray:
+        """One frame of the video: the robot, what the policy sees, and how it goes."""
+        render, size = self.env.simulation.render, self.parameters.image_size
+        lines = [
+            f"episode {len(self._results) + 1}  {', '.join(self.env.triplet)}",
+            f"{self._progress['step'] * CONTROL_TIMESTEP:.1f} s",
+            "stacked" if self._progress["success_end"] else "",
+        ]
+        cameras = [render(camera, size) for camera in self.parameters.cameras]
+        return video.compose(render("main_camera", VIDEO_SIZE), cameras, lines)
+
+    def _report_episode(self) -> None:
+        results = self._results
+        report = {
+            "task": self.parameters.task,
+            "physics": self.parameters.physics,
+            "episode": len(results) + (not self._is_finished()),
+            "num_episodes": self.parameters.episodes,
+            "triplet": list(self.env.triplet),
+            "num_steps": self.parameters.episode_steps,
+            **self._progress,
+            "results": results[-MAX_RESULTS:],
+            "num_finished": len(results),
+            "num_success_end": sum(result["success_end"] for result in results),
+            "num_success_ever": sum(result["success_ever"] for result in results),
+            "is_finished": self._is_finished(),
+            "robot": {
+                "num_steps": self._num_steps,
+                "num_answered_in_step": self._num_answered,
+                "num_late": self._pace.num_late,
+                "num_command_timeouts": self._commands.num_timeouts,
+                "answer_ms": summary(np.array(self._answers)),
+            },
+        }
+        self._episode.publish(String(data=json.dumps(report)))
+
+
+def main() -> int:
+    return process.run(SimNode, SimNode.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

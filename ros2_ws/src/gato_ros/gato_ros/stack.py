@@ -1,0 +1,224 @@
+"""Runs robot, policy and status view over ROS 2, without ros2cli: `gato stack`.
+
+Three processes with the parameters of one file, the same that `ros2 launch` reads. Ctrl-C, or the
+end of the asked episodes, ends all of them in order and leaves a report and a video.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import rclpy
+import tyro
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+
+from gato_ros import children, lifecycle, paths, topics, transport
+from gato_ros.process import spinning
+
+LOAD_TIMEOUT = 120.0  # s for a process to load torch, or MuJoCo and the scene, and to answer
+END_TIMEOUT = 15.0  # s for a process to end, the video's completion included
+SIM, POLICY, STATUS = "sim_node", "policy_node", "status_node"
+
+
+@dataclass(frozen=True)
+class StackConfig:
+    """The policy moves the simulated robot over ROS 2; Ctrl-C ends it.
+
+    example: gato stack --episodes 2 --task rgb_test_triplet3
+    """
+
+    episodes: int = 0
+    """Episodes to run; 0 goes on until Ctrl-C."""
+    task: str | None = None
+    """A task such as rgb_test_triplet3, or red, green and blue ids "r3,s0,b2"."""
+    checkpoint: str | None = None
+    """Folder of the trained policy."""
+    params_file: str = "config/stack.yaml"
+    """Parameters of all nodes; the flags above take precedence."""
+    duration: float | None = None
+    """Seconds after which to end in any case."""
+    out: Path | None = None
+    """Folder for report, video and logs; by default outputs/stack/<date and time>."""
+    video: bool = True
+    """Record a video of the robot."""
+    open_network: bool = False
+    """Let DDS use every network interface instead of this machine alone."""
+
+    def __post_init__(self) -> None:
+        if self.episodes < 0:
+            raise ValueError(f"episodes: expected 0 or more, got {self.episodes}")
+        if self.duration is not None and not self.duration > 0:
+            raise ValueError(f"duration: expected more than 0 s, got {self.duration}")
+
+    @property
+    def folder(self) -> Path:
+        return self.out or Path("outputs/stack") / time.strftime("%Y-%m-%d_%H-%M-%S")
+
+    def overrides(self, folder: Path) -> dict[str, dict]:
+        """Parameters of each node that flags set."""
+        sim = {"episodes": self.episodes} | ({"task": self.task} if self.task else {})
+        if self.video:
+            sim["video"] = str(folder / "video.mp4")
+        policy = {"checkpoint": self.checkpoint} if self.checkpoint else {}
+        return {SIM: sim, POLICY: policy, STATUS: {"report": str(folder / "report.json")}}
+
+
+class StackError(Exception):
+    """A node refused or died; the message says which and why."""
+
+
+class Stack:
+    """The three processes and the node that leads them through their states."""
+
+    def __init__(self, config: StackConfig, folder: Path, stop: threading.Event) -> None:
+        self.config, self.folder, self.stop = config, folder, stop
+        self.processes: dict[str, subprocess.Popen] = {}
+        self._is_active = False
+
+    def start(self) -> None:
+        """Starts robot and policy; they load at the same time."""
+        self._start(SIM)
+        self._start(POLICY)
+
+    def _start(self, name: str) -> None:
+        config = self.config
+        self.processes[name] = children.start(
+            name,
+            paths.find(config.params_file),
+            config.overrides(self.folder)[name],
+            None if name == STATUS else self._log(name),
+        )
+
+    def _log(self, name: str) -> Path:
+        return self.folder / "log" / f"{name}.txt"
+
+    def bring_up(self, node: Node) -> None:
+        """Loads and checks the policy, waits for the robot, starts control. Raises StackError."""
+        print("[2/3] loading robot and policy", flush=True)
+        self._transition(node, lifecycle.CONFIGURE)
+        end = time.monotonic() + LOAD_TIMEOUT
+        while not node.count_publishers(topics.JOINT_STATES) and self._goes_on():
+            if time.monotonic() > end:
+                raise StackError(f"{SIM}: expected joint states within {LOAD_TIMEOUT} s, got none")
+            self.stop.wait(0.1)
+        print("[3/3] control; Ctrl-C ends it", flush=True)
+        self._transition(node, lifecycle.ACTIVATE)
+        self._is_active = True
+        self._start(STATUS)
+
+    def _transition(self, node: Node, transition: int) -> None:
+        try:
+            done = lifecycle.change_state(
+                node, POLICY, transition, timeout=LOAD_TIMEOUT, go_on=self._goes_on
+            )
+        except TimeoutError as error:
+            raise StackError(f"{error}\n{children.complaint(self._log(POLICY))}") from error
+        if not done and self._goes_on():
+            raise StackError(f"{POLICY} refused:\n{children.complaint(self._log(POLICY))}")
+
+    def _goes_on(self) -> bool:
+        """False once asked to stop or when the robot ended well. Raises StackError for a death."""
+        for name, process in self.processes.items():
+            if process.poll():
+                reason = "" if name == STATUS else children.complaint(self._log(name))
+                raise StackError(f"{name} ended with status {process.returncode}:\n{reason}")
+        return not self.stop.is_set() and self.processes[SIM].poll() is None
+
+    def watch(self) -> None:
+        """Returns when the episodes or the duration are over, or at Ctrl-C."""
+        end = time.monotonic() + (self.config.duration or float("inf"))
+        while self._goes_on() and time.monotonic() < end:
+            self.stop.wait(0.1)
+
+    def take_down(self, node: Node) -> None:
+        """Lets the policy hold the robot, then ends everything in order."""
+        if self._is_active and self.processes[POLICY].poll() is None:
+            with contextlib.suppress(TimeoutError):
+                lifecycle.change_state(node, POLICY, lifecycle.DEACTIVATE, timeout=END_TIMEOUT)
+        for name in (SIM, POLICY, STATUS):
+            if name in self.processes:
+                children.end(self.processes[name], END_TIMEOUT)
+
+
+@contextlib.contextmanager
+def ros_node(name: str) -> Iterator[Node]:
+    """A spinning node that leaves signals to us."""
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node(name)
+    try:
+        with spinning(node):
+            yield node
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def run(config: StackConfig, stop: threading.Event) -> Path:
+    """Runs the stack until its end; returns the folder with what it left. Raises StackError."""
+    folder = config.folder
+    (folder / "log").mkdir(parents=True, exist_ok=True)
+    print(f"[1/3] starting robot and policy; report, video and logs in {folder}", flush=True)
+    environ = transport.of_stack(os.environ, open_network=config.open_network)
+    os.environ |= environ | {"ROS_LOG_DIR": str(folder / "log" / "ros")}
+    stack = Stack(config, folder, stop)
+    with ros_node("stack") as node:
+        try:
+            stack.start()
+            stack.bring_up(node)
+            stack.watch()
+        finally:
+            stack.take_down(node)
+    return folder
+
+
+def main() -> int:
+    """Entry point of `gato stack`."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        config = tyro.cli(StackConfig)
+        folder = run(config, stop)
+    except (StackError, ValueError, FileNotFoundError) as error:
+        print(f"gato stack: {error}", file=sys.stderr)
+        return 1
+    print_summary(folder / "report.json")
+    return 0
+
+
+def print_summary(file: Path) -> None:
+    """Says what was left where; the last line is JSON."""
+    if not file.exists():
+        print("ended before control began")
+        return
+    report = json.loads(file.read_text())
+    video = file.with_name("video.mp4")
+    print(f"report: {file}" + (f"   video: {video}" if video.exists() else ""))
+    policy, episodes = report["policy"], report["episodes"]
+    print(
+        json.dumps(
+            {
+                "report": str(file),
+                "on_time_fraction": policy.get("on_time_fraction"),
+                "rate_hz": policy.get("rate_hz"),
+                "num_episodes": episodes.get("num_finished"),
+                "num_success_end": episodes.get("num_success_end"),
+                "num_success_ever": episodes.get("num_success_ever"),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

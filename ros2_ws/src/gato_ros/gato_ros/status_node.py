@@ -1,0 +1,110 @@
+"""What goes on, as one live line; at the end a report for people and programs.
+
+A process of its own: it can neither slow the control loop nor stop it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import threading
+import time
+from pathlib import Path
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from std_msgs.msg import String
+
+from gato_ros import diagnostics, process, topics
+from gato_ros.parameters import declare
+
+LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a file
+LAST_MESSAGES = 0.3  # s to wait for what the other nodes say when they end
+
+
+class StatusNode(Node):
+    """Listens to `diagnostics` and `episode`."""
+
+    def __init__(self) -> None:
+        super().__init__("status_node")
+        self._report_file = declare(self, "report", "", "JSON file to write; empty writes none")
+        self._started = time.time()
+        self._policy: dict = {}
+        self._episode: dict = {}
+        self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 10)
+        self.create_subscription(String, topics.EPISODE, self._on_episode, topics.LATCHED)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._policy = diagnostics.values_of(message, "policy_node") or self._policy
+
+    def _on_episode(self, message: String) -> None:
+        self._episode = json.loads(message.data)
+
+    def run(self, stop: threading.Event) -> None:
+        """Shows the line until `stop`, then writes the report."""
+        is_terminal = sys.stdout.isatty()
+        while not stop.wait(LINE_PERIOD if is_terminal else LOG_PERIOD):
+            text = line(self._policy, self._episode)
+            print(
+                f"\r\033[K{text}" if is_terminal else text,
+                end="" if is_terminal else "\n",
+                flush=True,
+            )
+        time.sleep(LAST_MESSAGES)
+        if is_terminal:
+            print()
+        if self._report_file:
+            file = Path(self._report_file)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(self.report(), indent=1) + "\n")
+
+    def report(self) -> dict:
+        """Control rate, latency per stage and episodes, JSON-ready."""
+        return {
+            "policy": self._policy,
+            "episodes": self._episode,
+            "wall_seconds": time.time() - self._started,
+            "hardware": {"processor": processor(), "num_cpus": os.cpu_count()},
+        }
+
+
+def line(policy: dict, episode: dict) -> str:
+    """One line of at most about 100 characters for a terminal."""
+    parts = []
+    if policy:
+        latency = policy["latency_ms"].get("total", {"p50": 0.0, "p99": 0.0})
+        num_missed = policy["num_missed"] + policy["num_late"]
+        parts = [
+            f"{policy['rate_hz']:4.1f} Hz",
+            f"latency p50 {latency['p50']:.1f} p99 {latency['p99']:.1f} ms",
+            f"missed {num_missed} of {policy['num_ticks'] + policy['num_missed']}",
+        ]
+        if policy["level"]:
+            parts.append(policy["message"][:60])
+    if episode:
+        of = f"/{episode['num_episodes']}" if episode["num_episodes"] else ""
+        parts.append(
+            f"episode {episode['episode']}{of} step {episode['step']}/{episode['num_steps']}"
+        )
+        parts.append(f"success {episode['num_success_end']}/{episode['num_finished']}")
+    return " | ".join(parts) or "waiting for the robot and the policy"
+
+
+def processor() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def main() -> int:
+    return process.run(StatusNode, StatusNode.run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

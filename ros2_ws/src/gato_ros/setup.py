@@ -1,0 +1,29 @@
+"""Metadata of the ROS package gato_ros: nodes, message conversion and `gato stack`."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="gato_ros",
+    version="0.1.0",
+    description="ROS 2 nodes of the Gato stack: the policy, the simulated robot and a status view",
+    license="Apache-2.0",
+    maintainer="The Gato robotics stack developers",
+    maintainer_email="gato-stack@example.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["gato_ros"]),
+    # the nodes also need gato_core and gato_sim, which the package gato_bringup installs
+    install_requires=["numpy>=2", "opencv-python-headless", "setuptools"],
+    extras_require={"test": ["pytest"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", ["resource/gato_ros"]),
+        ("share/gato_ros", ["package.xml"]),
+    ],
+    entry_points={
+        "console_scripts": [
+            "policy_node = gato_ros.policy_node:main",
+            "sim_node = gato_ros.sim_node:main",
+            "status_node = gato_ros.status_node:main",
+        ],
+    },
+    zip_safe=False,
+)
