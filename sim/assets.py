@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -78,6 +77,7 @@ def unpack(wheels: list[Path], root: Path) -> int:
     """Unpacks the model files of checked wheels into `root`; returns how many files there are.
 
     The files appear all at once: they are written to a neighbouring folder, then renamed.
+    Raises ValueError for a wheel that is not the published one, or if `root` holds other files.
     """
     root.parent.mkdir(parents=True, exist_ok=True)
     num_files = 0
@@ -90,13 +90,13 @@ def unpack(wheels: list[Path], root: Path) -> int:
                         archive.extract(name, scratch)
                         num_files += 1
         os.chmod(scratch, 0o755)  # a temporary folder is private, the cache need not be
-        content = Path(scratch) / "dm_robotics"
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
-            raise ValueError(f"{root}: expected an empty or missing folder, found other files")
-        root.mkdir(exist_ok=True)
-        for licence in Path(scratch).glob("*.dist-info"):
-            shutil.move(licence, root / licence.name)
-        os.replace(content, root / "dm_robotics")  # last: `path()` looks for this one
+        try:
+            os.rename(scratch, root)
+        except OSError as error:
+            if not (root / "dm_robotics").is_dir():  # else another process was first
+                raise ValueError(
+                    f"{root}: expected an empty or missing folder, got other files"
+                ) from error
     return num_files
 
 

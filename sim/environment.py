@@ -86,10 +86,13 @@ class Environment(dm_env.Environment):
     def step(self, action: np.ndarray) -> dm_env.TimeStep:
         """One control step of 0.05 s; the action (5,) is clipped to its bounds.
 
-        After the last of 400 steps the next call resets, as dm_env asks.
+        After the last of 400 steps the next call resets, as dm_env asks. Raises ValueError for
+        another shape, NaN or infinity.
         """
         if self._step == NUM_STEPS:
             return self.reset()
+        if np.shape(action) != (5,) or not np.isfinite(action).all():
+            raise ValueError(f"action: expected (5,) finite numbers, got {action!r}")
         self._act(np.clip(action, tasks.ACTION.low, tasks.ACTION.high))
         self._step += 1
         values = np.float32(self.success()), self._observation(self._stack.push)

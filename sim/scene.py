@@ -115,10 +115,8 @@ def template_folder() -> Path:
         try:
             os.rename(scratch, folder)
         except OSError:
-            if not folder.is_dir():  # another process was first: its scene is the same
+            if not folder.is_dir():  # else another process was first: its scene is the same
                 raise
-        else:
-            Path(scratch).mkdir()
     return folder
 
 
