@@ -32,6 +32,13 @@ GOLDEN_TIMESTEPS = 2
 LOGIT_TOLERANCE = 1e-3  # float32 on another processor differs by about 1e-5
 
 
+class Golden(NamedTuple):
+    """The likeliest action ids at the golden timesteps, and their logits."""
+
+    action_ids: list[int]
+    logits: list[float]
+
+
 class Checkpoint(NamedTuple):
     model: Gato
     spec: Spec
@@ -60,7 +67,7 @@ def save(
             "model": dataclasses.asdict(config),
             "spec": spec.to_dict(),
             "weights_sha256": _sha256(written / WEIGHTS),
-            "golden": _golden(fresh, spec),
+            "golden": _golden(fresh, spec)._asdict(),
             "provenance": dict(provenance),
         }
         (written / CONFIG).write_text(json.dumps(content, indent=1) + "\n")
@@ -86,9 +93,8 @@ def load(path: str | Path) -> Checkpoint:
     content = _read_config(path / CONFIG)
     try:
         config, spec = model_config(content["model"]), Spec.from_dict(content["spec"])
-        sha256, golden, provenance = (
-            content[key] for key in ("weights_sha256", "golden", "provenance")
-        )
+        sha256, provenance = content["weights_sha256"], content["provenance"]
+        golden = Golden(**content["golden"])
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path / CONFIG}: expected a complete config, got {error!r}") from error
     model = Gato(config)
@@ -133,25 +139,24 @@ def _golden_logits(model: Gato, spec: Spec) -> tuple[torch.Tensor, int]:
     return model.eval()(tokens)[:, first:last], first
 
 
-def _golden(model: Gato, spec: Spec) -> dict:
-    """The likeliest action ids at the golden timesteps, and their logits."""
+def _golden(model: Gato, spec: Spec) -> Golden:
     logits, first = _golden_logits(model, spec)
     best = logits.max(-1)
-    return {"action_ids": (best.indices + first).tolist(), "logits": best.values.tolist()}
+    return Golden((best.indices + first).tolist(), best.values.tolist())
 
 
-def _check_golden(path: Path, golden: Mapping, model: Gato, spec: Spec) -> None:
+def _check_golden(path: Path, golden: Golden, model: Gato, spec: Spec) -> None:
     """Raises ValueError unless the model still prefers the same ids; they may differ in a tie."""
     logits, first = _golden_logits(model, spec)
-    expected = torch.tensor(golden["logits"])
-    index = torch.tensor(golden["action_ids"])[:, None] - first
+    expected = torch.tensor(golden.logits)
+    index = torch.tensor(golden.action_ids)[:, None] - first
     tolerance = LOGIT_TOLERANCE * expected.abs().clamp(min=1.0)
     same = (logits.gather(1, index)[:, 0] - expected).abs() <= tolerance
     still_best = logits.max(-1).values - expected <= tolerance
     if not (same & still_best).all():
         raise ValueError(
-            f"{path}: golden sample: expected action ids {golden['action_ids']} with logits "
-            f"{golden['logits']}, got {(logits.argmax(-1) + first).tolist()} with logits "
+            f"{path}: golden sample: expected action ids {golden.action_ids} with logits "
+            f"{golden.logits}, got {(logits.argmax(-1) + first).tolist()} with logits "
             f"{logits.max(-1).values.tolist()}"
         )
 

@@ -1,0 +1,178 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from core_examples import SMALL, episode, observations, random_model, tiny
+
+from gato_core.model import to_tensors
+from gato_core.policy import GatoPolicy, sample
+from gato_core.spec import Discrete
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
+
+MODES = pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
+SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
+
+
+def make_policy(model, spec=SMALL, **options):
+    return GatoPolicy(model, Tokenizer(spec, model.config.vocabulary), **options)
+
+
+def stream(num_timesteps, spec=SMALL, seed=0):
+    rng = np.random.default_rng(seed)
+    return [observations(spec, rng) for _ in range(num_timesteps)]
+
+
+def act(policy, stream):
+    return np.stack([policy.step(observation) for observation in stream])
+
+
+@SCHEMES
+@MODES
+def test_the_policy_does_what_the_model_was_trained_for(positions, action_mode):
+    """Its ids are the likeliest of the training-time forward pass over the same sequence."""
+    config = tiny(positions, action_mode=action_mode)
+    model = random_model(config, scale=4.0)
+    policy = make_policy(model)
+    observed = stream(config.context_timesteps)
+    actions = act(policy, observed)
+    arrays = {key: np.stack([o[key] for o in observed]) for key in observed[0]}
+    tokens = policy.tokenizer.encode_timesteps(arrays, actions)
+    first, last = policy.tokenizer.action_ids
+    with torch.inference_mode():
+        likeliest = model(to_tensors(tokens))[:, first:last].argmax(-1) + first
+    assert likeliest.tolist() == tokens.id[tokens.target].tolist()
+
+
+@MODES
+def test_actions_are_float32_within_their_limits(action_mode):
+    policy = make_policy(random_model(tiny(action_mode=action_mode)), temperature=2.0)
+    actions = act(policy, stream(8))
+    assert actions.dtype == np.float32 and actions.shape == (8, 3)
+    assert (np.abs(actions) < 0.07).all()
+    assert len(np.unique(actions)) > 12
+
+
+@MODES
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_nothing_is_sampled_outside_the_actions_ids(action_mode, temperature):
+    """Even if the network is certain that a word or the separator comes next."""
+    vocabulary = Vocabulary(num_text=50, discrete_offset=1075)
+    model = random_model(tiny(action_mode=action_mode, vocabulary=vocabulary))
+    with torch.no_grad():
+        model.embedding.weight[50 + 1024 :] *= 100
+        model.embedding.weight[:50] *= 100
+    policy = make_policy(model, temperature=temperature)
+    assert (np.abs(act(policy, stream(6))) < 0.07).all()
+    discrete = replace(SMALL, action=Discrete(4, ("gripper",)))
+    presses = act(make_policy(model, discrete, temperature=temperature), stream(6))
+    assert np.isin(presses, [0, 1, 2, 3]).all()
+
+
+@MODES
+def test_same_observations_and_seed_give_the_same_actions(action_mode):
+    model = random_model(tiny(action_mode=action_mode))
+    torch.manual_seed(1)
+    first = act(make_policy(model, temperature=1.0, seed=3), stream(5))
+    torch.manual_seed(2)  # the policy draws from its own generator
+    assert np.array_equal(act(make_policy(model, temperature=1.0, seed=3), stream(5)), first)
+    assert not np.array_equal(act(make_policy(model, temperature=1.0, seed=4), stream(5)), first)
+
+
+@SCHEMES
+@MODES
+def test_reset_forgets_everything(positions, action_mode):
+    policy = make_policy(random_model(tiny(positions, action_mode=action_mode)))
+    first = act(policy, stream(4))
+    act(policy, stream(3, seed=1))
+    policy.reset()
+    assert np.array_equal(act(policy, stream(4)), first)
+
+
+@MODES
+def test_every_key_of_the_observation_changes_the_action(action_mode):
+    model = random_model(tiny(action_mode=action_mode))
+    observed, others = stream(6), stream(6, seed=1)
+    before = act(make_policy(model), observed)
+    for key in SMALL.observation:
+        edited = [o | {key: other[key]} for o, other in zip(observed, others)]
+        assert not np.array_equal(before, act(make_policy(model), edited)), key
+
+
+@MODES
+def test_past_timesteps_change_the_action_while_in_context(action_mode):
+    model = random_model(tiny(action_mode=action_mode))
+    (now,) = stream(1)
+    policy = make_policy(model)
+    policy.step(stream(1, seed=1)[0])
+    assert not np.array_equal(policy.step(now), make_policy(model).step(now))
+
+
+@MODES
+def test_it_goes_on_far_beyond_its_context(action_mode):
+    """What left the reach of all layers is forgotten: two different pasts, the same present."""
+    config = tiny(action_mode=action_mode)
+    reach = config.num_layers * (config.context_timesteps - 1) + 2
+    model = random_model(config)
+    seen = stream(40) + stream(3 * reach, seed=2)
+    short = act(make_policy(model), seen[-2 * reach :])
+    if action_mode == "parallel":  # own actions are part of the past otherwise
+        assert np.array_equal(act(make_policy(model), seen)[-reach:], short[-reach:])
+    else:
+        assert np.isfinite(act(make_policy(model), seen)).all()
+
+
+@SCHEMES
+@MODES
+def test_a_prompt_is_a_past(positions, action_mode):
+    """Prompted with its own first steps, the policy continues as if it had not stopped."""
+    model = random_model(tiny(positions, action_mode=action_mode))
+    observed = stream(12)
+    actions = act(make_policy(model), observed)
+    prompt = episode(SMALL, np.random.default_rng(0), 9)
+    prompt.observation = {key: np.stack([o[key] for o in observed[:9]]) for key in observed[0]}
+    prompt.action = actions[:9]
+    policy = make_policy(model)
+    policy.reset(prompt)
+    assert np.array_equal(act(policy, observed[9:]), actions[9:])
+
+
+def test_a_prompt_of_another_robot_is_refused():
+    policy = make_policy(random_model(tiny()))
+    prompt = episode(replace(SMALL, action=Discrete(4, ("gripper",))), np.random.default_rng(0), 2)
+    with pytest.raises(ValueError, match=r"action: expected \(2, 3\), got \(2, 1\)"):
+        policy.reset(prompt)
+
+
+def test_a_bad_observation_is_refused_before_anything_is_remembered():
+    policy = make_policy(random_model(tiny()))
+    good = stream(3)
+    expected = act(policy, good)
+    policy.reset()
+    policy.step(good[0])
+    bad = good[1] | {"arm/joints": np.full(3, np.nan, np.float32)}
+    with pytest.raises(ValueError, match="arm/joints: expected finite values"):
+        policy.step(bad)
+    assert np.array_equal(act(policy, good[1:]), expected[1:])
+
+
+@MODES
+def test_bfloat16_mostly_agrees_with_float32(action_mode):
+    config = tiny(action_mode=action_mode)
+    exact, rounded = (random_model(config, scale=2.0) for _ in range(2))
+    actions = act(make_policy(exact), stream(1))
+    close = act(make_policy(rounded.to(torch.bfloat16)), stream(1))
+    assert np.isfinite(close).all() and close.shape == actions.shape
+
+
+def test_a_negative_temperature_is_refused():
+    with pytest.raises(ValueError, match="temperature: expected >= 0, got -1"):
+        make_policy(random_model(tiny()), temperature=-1.0)
+
+
+def test_samples_follow_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    draws = sample(logits.expand(20_000, 3), 0.5, torch.Generator().manual_seed(0))
+    share = draws.bincount(minlength=3) / len(draws)
+    assert torch.allclose(share, (logits / 0.5).softmax(-1), atol=0.02)
