@@ -1,0 +1,203 @@
+"""Sampling: what is drawn is a function of the seed and the batch's number."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.episode import Episode
+from gato_core.spec import Continuous, Image, Spec
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
+from gato_training.augment import augment
+from gato_training.sequences import Sampling, Sequences, ahead, split
+
+SPEC = Spec(
+    {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
+    Continuous((-1.0, -1.0), (1.0, 1.0), "m/s", ("x", "grip")),
+    0.05,
+)
+LENGTHS = [3, 9, 12, 5, 7, 8, 10, 11]
+TOKENIZER = Tokenizer(SPEC, Vocabulary(num_text=0))
+
+
+def write(root, lengths=LENGTHS, failures=()) -> Dataset:
+    """Each timestep's first action says its episode, its second one the timestep."""
+    rng = np.random.default_rng(0)
+    with DatasetWriter(root, SPEC) as writer:
+        for i, length in enumerate(lengths):
+            time = np.arange(length)
+            writer.add(
+                Episode(
+                    {
+                        "camera/pixels": rng.integers(0, 256, (length, 16, 16, 3), np.uint8),
+                        "joints": np.zeros((length, 1), np.float32),
+                    },
+                    np.stack([np.full(length, i / 64), time / 64], 1).astype(np.float32),
+                    np.zeros(length, np.float32),
+                    task=f"task {i % 2}",
+                    source="expert",
+                    seed=i,
+                    success=i not in failures,
+                    privileged={"red": np.tile([3.0, 2, 1], (length, 1)).astype(np.float32),
+                                "pinch": np.tile([1.0, 1, 1, 9], (length, 1)).astype(np.float32)},
+                )
+            )  # fmt: skip
+    return Dataset(root)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    return write(tmp_path_factory.mktemp("data"))
+
+
+def make(dataset, episodes=None, **options) -> Sequences:
+    options = {"context_timesteps": 4, "batch_size": 8, "seed": 0} | options
+    return Sequences([dataset], [episodes or range(len(LENGTHS))], TOKENIZER, Sampling(**options))
+
+
+def assert_same(a, b):
+    for name in ("id", "local_position", "target", "patch", "patch_interval"):
+        np.testing.assert_array_equal(getattr(a.tokens, name), getattr(b.tokens, name))
+
+
+def test_batch_depends_on_seed_and_number_alone(dataset):
+    options = {"shift": 2, "color": 0.2, "prompt_fraction": 0.5}
+    one, two = make(dataset, **options), make(dataset, **options)
+    for number in (3, 0, 3):
+        assert_same(one.batch(number), two.batch(number))
+    assert one.draw(0) != one.draw(1)
+    assert one.draw(0) != make(dataset, seed=1).draw(0)
+
+
+def test_prefetched_equals_direct_from_any_position(dataset):
+    sequences = make(dataset)
+    for first, depth in ((0, 3), (4, 1), (5, 9)):
+        got = list(ahead(sequences.draw, first, 8, depth))
+        assert got == [sequences.draw(number) for number in range(first, 8)]
+
+
+def test_error_in_the_background_reaches_the_caller():
+    def fail(number):
+        raise ValueError("damaged")
+
+    with pytest.raises(ValueError, match="damaged"):
+        next(ahead(fail, 0, 3, 2))
+
+
+def test_windows_lie_within_their_episode(dataset):
+    sequences = make(dataset)
+    pieces = [p for number in range(40) for (p,) in sequences.draw(number)]
+    for piece in pieces:
+        length = LENGTHS[piece.episode]
+        assert 0 <= piece.start < piece.stop <= length
+        assert piece.stop - piece.start == min(4, length)
+    assert {p.episode for p in pieces} == set(range(len(LENGTHS)))
+    assert sequences.num_windows == sum(max(length - 3, 1) for length in LENGTHS)
+
+
+def test_every_timestep_is_drawn(dataset):
+    seen = set()
+    for number in range(60):
+        for (piece,) in make(dataset).draw(number):
+            seen |= {(piece.episode, t) for t in range(piece.start, piece.stop)}
+    assert len(seen) == sum(LENGTHS)
+
+
+def test_sequence_holds_the_timesteps_it_says(dataset):
+    sequences = make(dataset, episodes=[1, 2, 6])
+    tokens = sequences.batch(0).tokens
+    ids = tokens.id[tokens.target].reshape(8, 4, 2)
+    actions = TOKENIZER.decode_action(ids) * 64
+    for row, (piece,) in zip(actions, sequences.draw(0)):
+        np.testing.assert_allclose(row[:, 0], piece.episode, atol=0.1)
+        np.testing.assert_allclose(row[:, 1], np.arange(piece.start, piece.stop), atol=0.1)
+
+
+def test_target_is_exactly_the_actions(dataset):
+    tokens = make(dataset, episodes=[0, 1]).batch(0).tokens  # episode 0 is shorter: padded
+    short = np.array([p.episode == 0 for (p,) in make(dataset, episodes=[0, 1]).draw(0)])
+    assert tokens.target.sum(1).tolist() == np.where(short, 3 * 2, 4 * 2).tolist()
+    assert (tokens.id[tokens.target] < TOKENIZER.vocabulary.separator).all()
+
+
+def test_held_out_episodes_are_never_trained_on(dataset):
+    train, held = split(dataset, 0.3, True)
+    assert set(train) | set(held) == set(range(len(LENGTHS))) and not set(train) & set(held)
+    assert held
+    drawn = {p.episode for n in range(40) for s in make(dataset, train, prompt_fraction=0.5).draw(n)
+             for p in s}  # fmt: skip
+    assert drawn == set(train)
+
+
+def test_held_out_stays_held_out_as_the_dataset_grows(tmp_path):
+    before = split(write(tmp_path / "few", LENGTHS[:6]), 0.4, True)
+    after = split(write(tmp_path / "more", LENGTHS), 0.4, True)
+    assert set(before[1]) <= set(after[1]) and set(before[0]) <= set(after[0])
+
+
+def test_failures_are_left_out(tmp_path):
+    dataset = write(tmp_path, failures=(1, 4))
+    train, held = split(dataset, 0.3, True)
+    assert not {1, 4} & {*train, *held}
+    assert {1, 4} <= {i for part in split(dataset, 0.3, False) for i in part}
+
+
+def test_prompts_are_quarter_of_sequences_half_of_them_ends(dataset):
+    """Paper, section 2.4."""
+    sequences = make(dataset, batch_size=2000, prompt_fraction=0.25, prompt_timesteps=2)
+    drawn = sequences.draw(0)
+    prompted = [s for s in drawn if len(s) == 2]
+    assert 0.22 < len(prompted) / len(drawn) < 0.28
+    ends = [p.stop == LENGTHS[p.episode] for p, _ in prompted]
+    assert 0.5 < np.mean(ends) < 0.75  # half, and the uniform ones that happen to be ends
+    for prompt, window in prompted:
+        assert prompt.episode != window.episode
+        assert prompt.episode % 2 == window.episode % 2  # the same task
+        assert prompt.stop - prompt.start + window.stop - window.start <= 4
+
+
+def test_weights_say_how_often_a_dataset_is_drawn(dataset):
+    sampling = Sampling(context_timesteps=4, batch_size=2000, seed=0, weights=(3.0, 1.0))
+    sequences = Sequences([dataset] * 2, [range(8)] * 2, TOKENIZER, sampling)
+    share = np.mean([piece.dataset for (piece,) in sequences.draw(0)])
+    assert 0.22 < share < 0.28
+
+
+def test_positions_are_relative_to_the_origin(dataset):
+    batch = make(dataset, position_keys=("red",), position_origin="pinch").batch(0)
+    assert batch.positions.shape == (batch.num_timesteps, 3)
+    np.testing.assert_allclose(batch.positions, np.tile([2.0, 1, 0], (len(batch.positions), 1)))
+
+
+def test_missing_privileged_poses_are_named(dataset):
+    with pytest.raises(ValueError, match="privileged.blue"):
+        make(dataset, position_keys=("blue",), position_origin="pinch")
+
+
+def test_augmentation_moves_all_timesteps_alike():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    images = np.stack([image] * 3)
+    moved = set()
+    for seed in range(100):
+        got = augment(images, np.random.default_rng(seed), shift=2, color=0.0)
+        assert (got == got[0]).all()
+        for row in range(2, 7):
+            for column in range(2, 7):
+                if (got[0][4:12, 4:12] == image[row : row + 8, column : column + 8]).all():
+                    moved.add((row, column))
+    assert len(moved) == 25
+
+
+def test_no_augmentation_changes_nothing():
+    images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
+    got = augment(images, np.random.default_rng(0), shift=0, color=0.0)
+    np.testing.assert_array_equal(got, images)
+
+
+def test_colors_vary_about_the_original():
+    images = np.full((1, 4, 4, 3), 128, np.uint8)
+    rngs = islice(map(np.random.default_rng, range(100)), 100)
+    levels = [augment(images, rng, shift=0, color=0.2).mean() for rng in rngs]
+    assert 120 < np.mean(levels) < 136 and np.std(levels) > 3

@@ -1,0 +1,222 @@
+"""Training: exact resume, the loss, and what is refused before anything runs."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gato_core import checkpoint
+from gato_core.dataset import DatasetWriter
+from gato_core.episode import Episode
+from gato_core.spec import Continuous, Image, Spec
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
+from gato_training.config import PRESETS, TrainConfig, load
+from gato_training.loss import action_errors, masked_loss, smoothed_targets
+from gato_training.train import learning_rate, main, train
+
+SPEC = Spec(
+    {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
+    Continuous((-0.07, -255.0), (0.07, 255.0), "mixed", ("x", "grip")),
+    0.05,
+)
+
+
+def write(root, spec=SPEC, num_episodes=4) -> str:
+    """Episodes in which the action follows from the joint."""
+    rng = np.random.default_rng(0)
+    with DatasetWriter(root, spec) as writer:
+        for i in range(num_episodes):
+            joint = rng.uniform(-1, 1, (8, 1)).astype(np.float32)
+            pose = np.tile(rng.uniform(0, 0.1, 7).astype(np.float32), (8, 1))
+            writer.add(
+                Episode(
+                    {"camera/pixels": rng.integers(0, 256, (8, 16, 16, 3), np.uint8),
+                     "joints": joint},
+                    np.concatenate([joint * 0.07, np.sign(joint) * 255], 1),
+                    np.zeros(8, np.float32),
+                    task="stack",
+                    source="expert",
+                    seed=i,
+                    success=True,
+                    privileged={"red": pose, "blue": 2 * pose, "pinch": 3 * pose},
+                )
+            )  # fmt: skip
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return write(tmp_path_factory.mktemp("data") / "demos")
+
+
+@pytest.fixture
+def config(tmp_path, data) -> TrainConfig:
+    """Four steps with everything switched on."""
+    return replace(
+        PRESETS["debug"],
+        data=(data,),
+        output=str(tmp_path),
+        steps=4,
+        save_every=2,
+        evaluate_every=2,
+        log_every=1,
+        keep=5,
+        context_timesteps=2,
+        stochastic_depth=0.1,
+        auxiliary=0.5,
+        shift=1,
+        color=0.1,
+        threads=1,
+    )
+
+
+def losses(config: TrainConfig) -> list[float]:
+    lines = (config.folder / "log.jsonl").read_text().splitlines()
+    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+
+
+def tensors(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors") | load_file(
+        folder / "training_state/state.safetensors"
+    )
+
+
+@pytest.mark.parametrize("changes", [{}, {"ema": None, "accumulate": 2, "precision": "fp32"}])
+def test_four_steps_equal_two_and_two_more(config, changes):
+    """A run that lost power after step 3 goes on from step 2, bit for bit."""
+    config = replace(config, **changes)
+    train(config)
+    folder = config.folder / "checkpoints"
+    expected, expected_losses = tensors(folder / "4"), losses(config)
+    shutil.rmtree(folder / "4")
+    (folder / "last").unlink()
+    (folder / "last").symlink_to("2")
+    summary = train(replace(config, resume=True))
+    assert summary["step"] == 4 and summary["finished"]
+    got = tensors(folder / "last")
+    assert got.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(got[name], value), name
+    assert losses(config)[4:] == expected_losses[2:]
+
+
+def test_same_seed_same_loss(config):
+    one, two, other = (replace(config, name=name) for name in ("one", "two", "other"))
+    for run in (one, two, replace(other, seed=1)):
+        train(run)
+    assert losses(one) == losses(two) != losses(other)
+
+
+def test_overfits_a_small_dataset(config):
+    """The smoothed targets' own entropy is the floor, about 2.5."""
+    config = replace(
+        config, steps=80, warmup_steps=5, learning_rate=3e-3, batch_size=16, evaluate_every=80,
+        save_every=80, log_every=10, stochastic_depth=0.0, context_timesteps=1, shift=0, color=0.0,
+    )  # fmt: skip
+    train(config)
+    assert losses(config)[0] > 5.0 and losses(config)[-1] < 3.5
+
+
+def test_fine_tuning_begins_with_the_weights(config):
+    train(config)
+    source = str(config.folder / "checkpoints/last")
+    tuned = replace(config, name="tuned", model=None, init_from=source, steps=1, learning_rate=1e-9,
+                    weight_decay=0.0, ema=None, stochastic_depth=None)  # fmt: skip
+    train(tuned)
+    before = checkpoint.load(source).model.state_dict()
+    after = checkpoint.load(tuned.folder / "checkpoints/last").model.state_dict()
+    for name, value in before.items():
+        torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
+
+
+def test_checkpoint_of_another_spec_is_refused_with_differences(config, tmp_path):
+    train(config)
+    other = Spec(SPEC.observation, SPEC.action, 0.1)
+    path = write(tmp_path / "other", other)
+    source = str(config.folder / "checkpoints/last")
+    tuned = replace(config, name="tuned", model=None, data=(path,), init_from=source)
+    with pytest.raises(ValueError, match="control_timestep: expected 0.05, got 0.1"):
+        train(tuned)
+    assert not tuned.folder.exists()
+
+
+def test_datasets_of_two_specs_are_refused(config, data, tmp_path):
+    path = write(tmp_path / "other", Spec(SPEC.observation, SPEC.action, 0.1))
+    with pytest.raises(ValueError, match="control_timestep"):
+        train(replace(config, data=(data, path)))
+
+
+def test_old_run_is_not_overwritten(config):
+    train(config)
+    with pytest.raises(ValueError, match="--resume"):
+        train(config)
+
+
+def test_run_keeps_its_resolved_configuration(config):
+    train(config)
+    assert load(config.folder / "config.json") == config
+    provenance = checkpoint.load(config.folder / "checkpoints/last").provenance
+    assert provenance["step"] == 4
+    assert provenance["data"][0]["episodes"] == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": 0}, "steps"),
+        ({"ema": 1.5}, "ema"),
+        ({"model": "debug", "init_from": "x"}, "model"),
+        ({"weights": (1.0, 2.0), "data": ("one",)}, "weights"),
+        ({"prompt_fraction": 0.25, "context_timesteps": 1}, "prompt_timesteps"),
+    ],
+)
+def test_contradictions_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        TrainConfig(**changes)
+
+
+def test_bad_flags_and_data_end_with_a_message(tmp_path, capsys):
+    assert main(["--preset", "nonsense"]) == 1
+    assert "nonsense" in capsys.readouterr().err
+    assert main(["--preset", "debug", "--data", str(tmp_path / "none")]) == 1
+    assert "none" in capsys.readouterr().err
+
+
+def test_learning_rate_reaches_its_floor_when_the_time_is_over():
+    config = TrainConfig(learning_rate=1e-3, final_fraction=0.1, warmup_steps=10)
+    assert learning_rate(config, 0, 0.0) < 1e-3 / 5
+    assert learning_rate(config, 100, 0.0) == pytest.approx(1e-3)
+    assert learning_rate(config, 100, 0.5) == pytest.approx(0.55e-3)
+    assert learning_rate(config, 100, 1.0) == pytest.approx(1e-4)
+
+
+def test_time_limit_ends_the_run(config):
+    summary = train(replace(config, steps=10_000, hours=2 / 3600, save_every=10_000))
+    assert summary["finished"] and 0 < summary["step"] < 10_000
+
+
+def test_smoothed_targets_sum_to_one_and_peak_at_the_label():
+    targets = smoothed_targets(8.0)
+    torch.testing.assert_close(targets.sum(1), torch.ones(1024))
+    assert targets.argmax(1).tolist() == list(range(1024))
+
+
+def test_narrow_smoothing_is_cross_entropy():
+    logits, label = torch.randn(7, 1025), torch.tensor([0, 1, 5, 400, 1000, 1022, 1023])
+    hard = masked_loss(logits, label, (0, 1024))
+    torch.testing.assert_close(
+        masked_loss(logits, label, (0, 1024), smoothed_targets(0.01)), hard
+    )  # fmt: skip
+    torch.testing.assert_close(hard, torch.nn.functional.cross_entropy(logits, label))
+
+
+def test_perfect_logits_have_no_error():
+    tokenizer = Tokenizer(SPEC, Vocabulary(num_text=0))
+    label = torch.tensor([10, 1000, 700, 3])
+    errors = action_errors(torch.nn.functional.one_hot(label, 1025).float(), label, tokenizer)
+    assert errors == {"error/x": 0.0, "side/x": 1.0, "error/grip": 0.0, "side/grip": 1.0}

@@ -1,0 +1,74 @@
+"""What training minimises: cross-entropy at the targets, and a side task if asked.
+
+Shapes: N targets, V ids, D width, A action dimensions, M sequences x timesteps.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gato_core.spec import Continuous, Spec
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import NUM_BINS
+
+AUXILIARY_SCALE = 0.1  # metres: the side task's unit, about the size of what matters in a basket
+
+
+def smoothed_targets(sigma: float) -> Tensor:
+    """float32 (1024, 1024): row k is a Gaussian over bins around bin k, summing to one."""
+    bin_V = torch.arange(NUM_BINS, dtype=torch.float64)
+    score_NV = -0.5 * ((bin_V - bin_V[:, None]) / sigma) ** 2
+    return score_NV.softmax(dim=1).float()
+
+
+def masked_loss(
+    logits_NV: Tensor, id_N: Tensor, action_ids: tuple[int, int], smoothed: Tensor | None = None
+) -> Tensor:
+    """Mean of -log p(id) over the targets. Paper, equation 2.
+
+    Targets outside action_ids (text) stay hard; with `smoothed` the others expect
+    -log p under their row of it.
+    """
+    logits_NV = logits_NV.float()
+    hard_N = F.cross_entropy(logits_NV, id_N, reduction="none")
+    if smoothed is None:
+        return hard_N.mean()
+    first, last = action_ids
+    is_action_N = (id_N >= first) & (id_N < last)
+    expected_NV = smoothed[(id_N - first).clamp(0, last - first - 1)]
+    log_p_NV = logits_NV[:, first:last] - logits_NV.logsumexp(dim=1, keepdim=True)
+    soft_N = -(expected_NV * log_p_NV).sum(dim=1)
+    return torch.where(is_action_N, soft_N, hard_N).mean()
+
+
+def auxiliary_loss(predicted_M3: Tensor, position_M3: Tensor) -> Tensor:
+    """Mean smooth-L1 of positions, predicted in AUXILIARY_SCALE, given in metres."""
+    return F.smooth_l1_loss(predicted_M3.float(), position_M3 / AUXILIARY_SCALE)
+
+
+@torch.no_grad()
+def action_errors(logits_NV: Tensor, id_N: Tensor, tokenizer: Tokenizer) -> dict[str, float]:
+    """How far the likeliest actions are from the labels, by dimension.
+
+    error/<name>: mean absolute, as a share of the dimension's range (of wrong values if discrete).
+    side/<name>: share on the same side of the range's middle as the label; tells an open from a
+    closed gripper. Averages over text targets are left out.
+    """
+    first, last = tokenizer.action_ids
+    spec: Spec = tokenizer.spec
+    is_action_N = (id_N >= first) & (id_N < last)
+    likeliest_N = logits_NV[is_action_N, first:last].argmax(dim=1)
+    got = likeliest_N.reshape(-1, spec.num_action_tokens)
+    label = (id_N[is_action_N] - first).reshape(-1, spec.num_action_tokens)
+    result: dict[str, float] = {}
+    for i, name in enumerate(spec.action.names):
+        if isinstance(spec.action, Continuous):
+            error = (got[:, i] - label[:, i]).abs().float().mean() / NUM_BINS
+            middle = NUM_BINS // 2
+            side = ((got[:, i] >= middle) == (label[:, i] >= middle)).float().mean()
+            result |= {f"error/{name}": error.item(), f"side/{name}": side.item()}
+        else:
+            result[f"error/{name}"] = (got[:, i] != label[:, i]).float().mean().item()
+    return result

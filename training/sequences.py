@@ -1,0 +1,246 @@
+"""Random subsequences of whole timesteps from a mixture of datasets. Paper, sections 2.3 and 2.4.
+
+Batch number k is a function of (seed, k) alone, so the sampler's position is one integer.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from gato_core.dataset import Dataset
+from gato_core.episode import Episode
+from gato_core.spec import Image
+from gato_core.tokenizer import Tokenizer, Tokens, batch
+from gato_training.augment import augment
+
+T = TypeVar("T")
+
+
+class Piece(NamedTuple):
+    """Timesteps [start, stop) of one episode of one dataset of the mixture."""
+
+    dataset: int
+    episode: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Token sequences, and what the side task asks about each timestep.
+
+    positions: float32 (num_timesteps, 3 * objects), metres, row after row; None if unused.
+    """
+
+    tokens: Tokens[np.ndarray]
+    positions: np.ndarray | None
+    num_timesteps: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How sequences are drawn; see TrainConfig for the meaning of each."""
+
+    context_timesteps: int
+    batch_size: int
+    seed: int
+    weights: tuple[float, ...] = ()
+    prompt_fraction: float = 0.0
+    prompt_timesteps: int = 1
+    shift: int = 0
+    color: float = 0.0
+    position_keys: tuple[str, ...] = ()
+    position_origin: str = ""
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """All windows of one dataset's chosen episodes, numbered through."""
+
+    episodes: np.ndarray
+    end: np.ndarray  # cumulated number of windows
+    alike: dict[tuple[str, str], list[int]] = field(repr=False)  # by task and source
+
+
+def split(dataset: Dataset, held_out: float, successes_only: bool) -> tuple[list[int], list[int]]:
+    """Episodes to train on and to measure on. An episode stays on its side as the dataset grows.
+
+    One episode at least is held out if there are two, unless held_out is 0.
+    Raises ValueError when nothing is left to train on.
+    """
+    chosen = [i for i in range(dataset.num_episodes) if dataset.successes[i] or not successes_only]
+    if not chosen:
+        raise ValueError(
+            f"{dataset.root}: expected successful episodes, got none among {dataset.num_episodes}"
+        )
+    place = {i: zlib.crc32(f"{i}/{dataset.rows[i]['gato/seed']}".encode()) / 2**32 for i in chosen}
+    held = [i for i in chosen if place[i] < held_out]
+    if held_out and not held and len(chosen) > 1:
+        held = [min(chosen, key=place.__getitem__)]
+    train = [i for i in chosen if i not in set(held)]
+    if not train:
+        raise ValueError(f"{dataset.root}: expected episodes to train on, got all held out")
+    return train, held
+
+
+class Sequences:
+    """Draws batches from chosen episodes of datasets that share the tokenizer's Spec."""
+
+    def __init__(
+        self,
+        datasets: Sequence[Dataset],
+        episodes: Sequence[Sequence[int]],
+        tokenizer: Tokenizer,
+        sampling: Sampling,
+    ) -> None:
+        self.datasets, self.tokenizer, self.sampling = datasets, tokenizer, sampling
+        for dataset in datasets:
+            if differences := tokenizer.spec.differences(dataset.spec):
+                raise ValueError(
+                    f"{dataset.root}: the Spec differs:\n  " + "\n  ".join(differences)
+                )
+            _check_positions(dataset, sampling)
+        length = sampling.context_timesteps
+        self._windows = [_windows(d, e, length) for d, e in zip(datasets, episodes)]
+        counts = np.array([w.end[-1] if len(w.end) else 0 for w in self._windows], float)
+        weights = np.array(sampling.weights or counts, float) * (counts > 0)
+        if not weights.sum() > 0:
+            raise ValueError(
+                "sequences: expected episodes in datasets of positive weight, got none"
+            )
+        self._probabilities = weights / weights.sum()
+
+    @property
+    def num_windows(self) -> int:
+        return int(sum(w.end[-1] for w in self._windows if len(w.end)))
+
+    def draw(self, number: int) -> list[list[Piece]]:
+        """The pieces of each sequence of batch `number`: a prompt perhaps, then a window."""
+        rng = np.random.default_rng((self.sampling.seed, number))
+        return [self._draw_sequence(rng) for _ in range(self.sampling.batch_size)]
+
+    def batch(self, number: int) -> Batch:
+        """Batch `number`, read, augmented and tokenized."""
+        rng = np.random.default_rng((self.sampling.seed, number, 1))
+        read = [self._read(pieces, rng) for pieces in self.draw(number)]
+        positions = None
+        if self.sampling.position_keys:
+            positions = np.concatenate([_positions(e, self.sampling) for e in read])
+        num_timesteps = sum(len(episode) for episode in read)
+        return Batch(self._tokens(read), positions, num_timesteps)
+
+    def _draw_sequence(self, rng: np.random.Generator) -> list[Piece]:
+        d = int(rng.choice(len(self.datasets), p=self._probabilities))
+        windows, dataset = self._windows[d], self.datasets[d]
+        number = int(rng.integers(windows.end[-1]))
+        place = int(np.searchsorted(windows.end, number, side="right"))
+        episode = int(windows.episodes[place])
+        start = number - (int(windows.end[place - 1]) if place else 0)
+        stop = min(start + self.sampling.context_timesteps, int(dataset.lengths[episode]))
+        if rng.random() >= self.sampling.prompt_fraction:
+            return [Piece(d, episode, start, stop)]
+        prompt = self._draw_prompt(rng, d, episode)
+        if prompt is None:
+            return [Piece(d, episode, start, stop)]
+        shortened = min(
+            stop, start + self.sampling.context_timesteps - (prompt.stop - prompt.start)
+        )
+        return [prompt, Piece(d, episode, start, shortened)]
+
+    def _draw_prompt(self, rng: np.random.Generator, d: int, episode: int) -> Piece | None:
+        """From another episode of the same task and source: its end, or anywhere. Section 2.4."""
+        row = self.datasets[d].rows[episode]
+        alike = self._windows[d].alike[row["gato/task"], row["gato/source"]]
+        if len(alike) < 2:
+            return None
+        other = alike[int(rng.integers(len(alike) - 1))]
+        other = alike[-1] if other == episode else other
+        total = int(self.datasets[d].lengths[other])
+        length = min(self.sampling.prompt_timesteps, total)
+        is_goal = rng.random() < 0.5
+        start = total - length if is_goal else int(rng.integers(total - length + 1))
+        return Piece(d, other, start, start + length)
+
+    def _read(self, pieces: list[Piece], rng: np.random.Generator) -> Episode:
+        """The pieces joined in time, images augmented alike throughout."""
+        parts = [self.datasets[p.dataset].read(p.episode, p.start, p.stop) for p in pieces]
+        joined = parts[-1]
+        if len(parts) > 1:
+            joined.action = np.concatenate([part.action for part in parts])
+            joined.reward = np.concatenate([part.reward for part in parts])
+            for name in ("observation", "privileged"):
+                arrays = {k: np.concatenate([getattr(p, name)[k] for p in parts])
+                          for k in getattr(joined, name)}  # fmt: skip
+                setattr(joined, name, arrays)
+        if self.sampling.shift or self.sampling.color:
+            for key, modality in self.tokenizer.spec.observation.items():
+                if isinstance(modality, Image):
+                    joined.observation[key] = augment(
+                        joined.observation[key],
+                        rng,
+                        shift=self.sampling.shift,
+                        color=self.sampling.color,
+                    )
+        return joined
+
+    def _tokens(self, read: list[Episode]) -> Tokens[np.ndarray]:
+        if len({len(episode) for episode in read}) == 1:
+            observation = {
+                key: np.stack([episode.observation[key] for episode in read])
+                for key in self.tokenizer.spec.observation
+            }
+            action = np.stack([episode.action for episode in read])
+            return self.tokenizer.encode_timesteps(observation, action)
+        encoded = [self.tokenizer.encode_timesteps(e.observation, e.action) for e in read]
+        return batch(encoded, self.tokenizer.vocabulary.separator)
+
+
+def ahead(make: Callable[[int], T], first: int, last: int, depth: int) -> Iterator[T]:
+    """make(first), ..., make(last - 1), prepared up to `depth` ahead by a background thread."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="sequences")
+    try:
+        waiting = deque(pool.submit(make, i) for i in range(first, min(first + depth, last)))
+        for number in range(first, last):
+            result = waiting.popleft().result()
+            if number + depth < last:
+                waiting.append(pool.submit(make, number + depth))
+            yield result
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _windows(dataset: Dataset, episodes: Sequence[int], length: int) -> _Windows:
+    """A window begins at every timestep that leaves a whole one, and once in shorter episodes."""
+    chosen = np.asarray(episodes, np.int64)
+    counts = np.maximum(dataset.lengths[chosen] - length + 1, 1)
+    alike: dict[tuple[str, str], list[int]] = {}
+    for i in episodes:
+        row = dataset.rows[i]
+        alike.setdefault((row["gato/task"], row["gato/source"]), []).append(i)
+    return _Windows(chosen, np.cumsum(counts), alike)
+
+
+def _check_positions(dataset: Dataset, sampling: Sampling) -> None:
+    if not sampling.position_keys:
+        return
+    for key in (*sampling.position_keys, sampling.position_origin):
+        feature = dataset.info["features"].get(f"privileged.{key}")
+        if feature is None or feature["shape"][0] < 3:
+            got = feature and feature["shape"]
+            raise ValueError(
+                f"{dataset.root}: privileged.{key}: expected at least 3 values, got {got}"
+            )
+
+
+def _positions(episode: Episode, sampling: Sampling) -> np.ndarray:
+    """float32 (T, 3 * objects): where the objects are from the origin, metres."""
+    origin = episode.privileged[sampling.position_origin][:, :3]
+    parts = [episode.privileged[key][:, :3] - origin for key in sampling.position_keys]
+    return np.concatenate(parts, axis=1).astype(np.float32)
