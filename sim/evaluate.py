@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     settings = _settings(config)
     _check_settings(config.folder, settings)
     if config.compare is not None:
-        others = _comparable(config.compare, settings)
+        other_name, others = _comparable(config.compare, settings)
     results = _run_missing(config, setup, trials)
     content = settings | {
         "episodes_per_task": config.episodes,
@@ -108,7 +108,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     if config.compare is not None:
         content["comparison"] = {
             "other": str(config.compare),
-            "tests": summary.compare(results, others),
+            "tests": summary.compare(results, others, (settings["policy"], other_name)),
         }
     content["videos"] = _film(config, setup, trials, results)
     write_json(config.folder / "summary.json", content)
@@ -167,15 +167,18 @@ def _check_settings(folder: Path, settings: Mapping) -> None:
             )
 
 
-def _comparable(folder: Path, settings: Mapping) -> list[dict]:
-    """Results of another folder. Raises ValueError unless the conditions were the same."""
+def _comparable(folder: Path, settings: Mapping) -> tuple[str, list[dict]]:
+    """Name and results of another policy. Raises ValueError unless conditions were the same."""
     stored = read_json(folder / "settings.json")
     for name in ("suite", "physics", "max_steps", "versions"):
         if stored[name] != settings[name]:
             raise ValueError(
                 f"compare: expected {name} {settings[name]!r} in {folder}, got {stored[name]!r}"
             )
-    return summary.read_results(folder / "results.jsonl")
+    name = stored["policy"]
+    if name == settings["policy"]:
+        name += f" of {folder.name}"
+    return name, summary.read_results(folder / "results.jsonl")
 
 
 def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> list[dict]:

@@ -20,7 +20,7 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2rem aut
 h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.2rem }
 table { border-collapse: collapse; width: 100% } td, th { padding: .35rem .6rem; text-align: left;
 border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
-.bar { background: var(--bar); height: .8rem; border-radius: 2px; min-width: 1px }
+.bar { background: var(--bar); height: .8rem; border-radius: 2px }
 .track { width: 100%; background: var(--line); border-radius: 2px }
 .small { opacity: .75; font-size: .87rem } .scroll { overflow-x: auto }
 .films { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.2rem }

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from gato_sim.reward import STAGES
-from gato_sim.statistics import McNemar, clopper_pearson, mcnemar, wilson
+from gato_sim.statistics import clopper_pearson, mcnemar, wilson
 
 METRICS = ("success_end", "success_ever", "success_strict")
 
@@ -63,10 +63,10 @@ def summarize(results: Sequence[Mapping]) -> dict:
     }
 
 
-def compare(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
+def compare(first: Sequence[Mapping], second: Sequence[Mapping], names: tuple[str, str]) -> dict:
     """McNemar's test of success at the end over the trials that both have, by task and over all.
 
-    Raises ValueError when they share no trial.
+    names: what to call the two policies. Raises ValueError when they share no trial.
     """
     ours, theirs = ({_key(r): r["success_end"] for r in side} for side in (first, second))
     common = sorted(ours.keys() & theirs.keys())
@@ -77,20 +77,20 @@ def compare(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict:
     if len(tasks) > 1:
         groups["all"] = common
     return {
-        name: _comparison([ours[k] for k in keys], [theirs[k] for k in keys])
+        name: _comparison([ours[k] for k in keys], [theirs[k] for k in keys], names)
         for name, keys in groups.items()
     }
 
 
-def _comparison(ours: Sequence[bool], theirs: Sequence[bool]) -> dict:
-    test: McNemar = mcnemar(ours, theirs)
+def _comparison(ours: Sequence[bool], theirs: Sequence[bool], names: tuple[str, str]) -> dict:
+    test = mcnemar(ours, theirs)
     return {
         "episodes": len(ours),
         "successes": [sum(ours), sum(theirs)],
         "only_first": test.only_first,
         "only_second": test.only_second,
         "p_value": test.p_value,
-        "verdict": test.verdict("this policy", "the other"),
+        "verdict": test.verdict(*names),
     }
 
 

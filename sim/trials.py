@@ -89,9 +89,9 @@ def _caption(film: Film, step: int, reward: float) -> list[str]:
     reached = [s for s in STAGES if firsts[s] is not None and firsts[s] <= step + 1]
     red, green, blue = film.trial.objects.split(",")
     return [
-        f"red {red}  green {green}  blue {blue}",
-        f"{(step + 1) * CONTROL_TIMESTEP:.1f} s  step {step + 1}",
-        f"stage: {reached[-1] if reached else '-'}",
+        f"{red} on {blue}, {green} beside",
+        f"{(step + 1) * CONTROL_TIMESTEP:.1f} s, step {step + 1}",
+        f"stage {reached[-1] if reached else '-'}",
         "STACKED" if reward else "",
     ]
 
