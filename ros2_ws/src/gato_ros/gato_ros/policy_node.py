@@ -86,6 +86,7 @@ class PolicyNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Warms the policy up, then lets the control loop run."""
         self.control.warm_up()
+        self._latest.clear()
         gc.collect()
         gc.freeze()  # what is loaded now lives as long as the process: keep collections short
         timestep = self.control.spec.control_timestep

@@ -1,0 +1,192 @@
+"""Real nodes in real processes for the ROS tests, and a probe that talks to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import rclpy
+import torch
+from lifecycle_msgs.msg import Transition
+from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
+from sensor_msgs.msg import Image, JointState
+
+from gato_core import checkpoint
+from gato_core.model import Gato, preset
+from gato_core.spec import Spec
+from gato_ros import children, conversion, ingest, lifecycle, paths, topics, transport
+from gato_ros.process import spinning
+from gato_sim.constants import JOINT_NAMES
+from gato_sim.tasks import robot_spec
+
+CAMERAS = ("basket_front_left", "basket_front_right")
+TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be busy
+CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
+DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+
+
+def save_checkpoint(folder: Path, spec: Spec | None = None) -> Path:
+    """An untrained policy of the debug preset."""
+    torch.manual_seed(0)
+    config = preset("debug")
+    checkpoint.save(folder, Gato(config), config, spec or robot_spec(), {"data": "none"})
+    return folder
+
+
+@contextlib.contextmanager
+def environment(domain: int) -> Iterator[None]:
+    """DDS on the loopback, in a domain of this test process."""
+    wanted = transport.localhost() | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ |= wanted
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key) if value is None else os.environ.__setitem__(key, value)
+
+
+@contextlib.contextmanager
+def node_process(
+    name: str, log: Path, overrides: Mapping[str, bool | int | float | str]
+) -> Iterator[subprocess.Popen]:
+    """A node with the parameters of config/stack.yaml, ended with the block."""
+    params = paths.find("config/stack.yaml")
+    process = children.start(name, params, overrides, log)
+    try:
+        yield process
+    finally:
+        status = children.end(process, TIMEOUT)
+    assert status == 0, log.read_text()
+
+
+class Probe:
+    """A node that keeps what it hears and plays the robot."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.heard: dict[str, list] = {}
+        self._changed = threading.Condition()
+        self._publishers: dict[str, object] = {}
+        self.time = 1.0
+        self._stamps = threading.Event()
+
+    def listen(self, message_type: type, topic: str, qos=10) -> list:
+        """A list that grows with each message of the topic."""
+        heard = self.heard.setdefault(topic, [])
+
+        def keep(message) -> None:
+            with self._changed:
+                heard.append(message)
+                self._changed.notify_all()
+
+        self.node.create_subscription(message_type, topic, keep, qos)
+        return heard
+
+    def wait(self, predicate: Callable[[], bool], what: str, timeout: float = TIMEOUT) -> None:
+        with self._changed:
+            assert self._changed.wait_for(predicate, timeout), f"waited in vain for {what}"
+
+    def publish(self, message, topic: str) -> None:
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(
+                type(message), topic, topics.SENSOR
+            )
+        self._publishers[topic].publish(message)
+
+    def transition(self, transition: int) -> bool:
+        return lifecycle.change_state(self.node, "policy_node", transition, timeout=TIMEOUT)
+
+
+@contextlib.contextmanager
+def probe(name: str = "probe") -> Iterator[Probe]:
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    node = rclpy.create_node(name)
+    try:
+        with spinning(node):
+            yield Probe(node)
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
+
+
+class FakeSensors:
+    """Cameras and joints at 20 Hz until the block ends; `faults` changes what they say.
+
+    faults: functions from a message to the message to publish, None for silence, by topic.
+    """
+
+    def __init__(self, robot: Probe) -> None:
+        self.faults: dict[str, Callable] = {}
+        self._robot = robot
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> FakeSensors:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pixels = np.zeros((64, 64, 3), np.uint8)
+        while not self._end.wait(0.05):
+            stamp = self._robot.node.get_clock().now().to_msg()
+            for camera in CAMERAS:
+                image = conversion.image_message(64, 64, camera)
+                conversion.fill_image(image, pixels, stamp)
+                self._publish(image, topics.image(camera))
+            self._publish(joint_state(stamp=stamp), topics.JOINT_STATES)
+
+    def _publish(self, message: Image | JointState, topic: str) -> None:
+        message = self.faults.get(topic, lambda same: same)(message)
+        if message is not None:
+            self._robot.publish(message, topic)
+
+
+ANGLES = np.array([0.0, -0.52, -0.53, 1.22, 0.41, 1.08, 0.0])
+
+
+def joint_state(stamp=None, angles: np.ndarray = ANGLES, finger: float = 0.2) -> JointState:
+    """A Sawyer's joints and its gripper's, in the usual order."""
+    message = JointState(
+        name=[*JOINT_NAMES, ingest.GRIPPER_JOINT], position=[*angles.tolist(), finger]
+    )
+    if stamp is not None:
+        message.header.stamp = stamp
+    return message
+
+
+def run_stack(arguments: list[str], timeout: float = 120.0) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "gato_ros.stack", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def processes_of_domain(domain: int) -> list[str]:
+    """Command lines of living processes that run a node in this ROS domain."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            if f"ROS_DOMAIN_ID={domain}".encode() in environ and "gato_ros." in command:
+                found.append(command)
+    return found
+
+
+def eventually(predicate: Callable[[], bool], timeout: float = TIMEOUT) -> bool:
+    """Whether the predicate becomes true in time."""
+    end = time.monotonic() + timeout
+    while not predicate() and time.monotonic() < end:
+        time.sleep(0.05)
+    return predicate()

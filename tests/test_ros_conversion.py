@@ -1,0 +1,134 @@
+import array
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import Float64MultiArray
+from trajectory_msgs.msg import JointTrajectory
+
+from gato_ros import conversion
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+
+def image(encoding: str, data: np.ndarray, step: int | None = None, **fields) -> Image:
+    height, width = data.shape[:2]
+    message = Image(
+        height=height, width=width, encoding=encoding, step=step or data.nbytes // height, **fields
+    )
+    message.data = array.array("B", data.tobytes())
+    return message
+
+
+def over_the_wire(message):
+    return deserialize_message(serialize_message(message), type(message))
+
+
+def test_image_survives_the_wire_bit_for_bit():
+    message = conversion.image_message(4, 6, "camera")
+    conversion.fill_image(message, PIXELS, Time(sec=3))
+    received = over_the_wire(message)
+    np.testing.assert_array_equal(conversion.image_to_array(received), PIXELS)
+    assert received.header.stamp.sec == 3 and received.step == 18
+
+
+def test_every_encoding_gives_the_same_rgb():
+    alpha = np.full((4, 6, 1), 7, np.uint8)
+    rgba = np.concatenate([PIXELS, alpha], axis=2)
+    bgra = np.concatenate([PIXELS[:, :, ::-1], alpha], axis=2)
+    for encoding, data in (
+        ("rgb8", PIXELS),
+        ("bgr8", PIXELS[:, :, ::-1]),
+        ("rgba8", rgba),
+        ("bgra8", bgra),
+    ):
+        got = conversion.image_to_array(image(encoding, data))
+        np.testing.assert_array_equal(got, PIXELS, err_msg=encoding)
+
+
+def test_mono_becomes_grey_whatever_its_byte_order():
+    grey = PIXELS[:, :, 0]
+    expected = np.repeat(grey[:, :, None], 3, axis=2)
+    deep = grey.astype(np.uint16) << 8 | 0x5A
+    for message in (
+        image("mono8", grey),
+        image("mono16", deep.astype("<u2")),
+        image("mono16", deep.astype(">u2"), is_bigendian=1),
+    ):
+        np.testing.assert_array_equal(conversion.image_to_array(message), expected)
+
+
+def test_padding_at_the_end_of_rows_is_skipped():
+    padded = np.zeros((4, 25), np.uint8)
+    padded[:, :18] = PIXELS.reshape(4, 18)
+    message = image("rgb8", PIXELS, step=25)
+    message.data = array.array("B", padded.tobytes())
+    np.testing.assert_array_equal(conversion.image_to_array(message), PIXELS)
+
+
+def test_compressed_image_decodes_to_rgb():
+    encoded = cv2.imencode(".png", PIXELS[:, :, ::-1])[1]
+    message = CompressedImage(format="png", data=array.array("B", encoded.tobytes()))
+    np.testing.assert_array_equal(conversion.image_to_array(message), PIXELS)
+
+
+def test_malformed_images_are_refused_with_expected_and_got():
+    short = image("rgb8", PIXELS)
+    short.data = array.array("B", bytes(10))
+    broken = CompressedImage(format="jpeg", data=array.array("B", b"not a jpeg"))
+    for message, words in (
+        (image("yuv422", PIXELS), "encoding: expected .*rgb8.* got 'yuv422'"),
+        (image("rgb8", PIXELS, step=17), "step: expected at least 18 bytes .* got 17"),
+        (short, "data: expected 72 bytes .* got 10"),
+        (Image(encoding="rgb8"), "size: expected at least 1x1 pixels, got 0x0"),
+        (broken, "expected JPEG or PNG data, got 10 bytes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            conversion.image_to_array(message)
+
+
+def test_joints_are_matched_by_name():
+    message = JointState(name=["c", "a", "b"], position=[3.0, 1.0, 2.0])
+    np.testing.assert_array_equal(conversion.joint_positions(message, ["a", "b", "c"]), [1, 2, 3])
+
+
+def test_malformed_joint_states_are_refused_by_name():
+    for message, words in (
+        (JointState(name=["a"], position=[1.0]), r"\['b'\] missing"),
+        (JointState(name=["a", "b"], position=[1.0]), "position for each of 2 names, got 1"),
+        (JointState(name=["a", "b"], position=[1.0, np.nan]), r"NaN or infinity in \['b'\]"),
+        (JointState(name=["a", "b", "b"], position=[1.0, 2.0, 3.0]), "distinct names"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            conversion.joint_positions(message, ["a", "b"])
+
+
+def test_commands_survive_the_wire_in_both_forms():
+    names, velocities = ["a", "b"], np.array([0.1, -1 / 3])
+    velocity = over_the_wire(conversion.velocity_message(velocities))
+    np.testing.assert_array_equal(conversion.velocities_from(velocity, 2), velocities)
+    trajectory = over_the_wire(
+        conversion.trajectory_message(names, np.array([1.0, 2.0]), velocities, 0.05, Time())
+    )
+    got = conversion.trajectory_velocities(trajectory, ["b", "a"])
+    np.testing.assert_array_equal(got, velocities[::-1])
+    assert trajectory.points[0].time_from_start.nanosec == 50_000_000
+    np.testing.assert_allclose(trajectory.points[0].positions, [1.005, 2 - 0.05 / 3])
+
+
+def test_malformed_commands_are_refused():
+    with pytest.raises(ValueError, match="expected 7 velocities, got 2"):
+        conversion.velocities_from(Float64MultiArray(data=[0.0, 0.0]), 7)
+    with pytest.raises(ValueError, match="expected finite"):
+        conversion.velocities_from(Float64MultiArray(data=[np.inf]), 1)
+    with pytest.raises(ValueError, match=r"joints \['a'\]"):
+        conversion.trajectory_velocities(JointTrajectory(joint_names=["b"]), ["a"])
+
+
+def test_camera_info_projects_the_field_of_view_to_the_border():
+    k = np.array(conversion.camera_info_message(64, 64, 35.0, "c").k).reshape(3, 3)
+    edge = k @ [0.0, np.tan(np.radians(35.0 / 2)), 1.0]
+    assert edge[1] == pytest.approx(63.5)

@@ -1,0 +1,105 @@
+import threading
+
+import pytest
+
+from gato_ros.cadence import Cadence
+from gato_ros.freshness import Latest, Limits, Sample, stale_streams
+from gato_ros.pacing import Pace
+from gato_ros.robot_side import CommandInput
+from gato_ros.triggers import StateTrigger
+
+LIMITS = Limits(arrival=0.15, stamp=0.2, wall=1.0)
+MS = 1_000_000
+
+
+def sample(stamp: float, arrival: float, wall: float) -> Sample:
+    return Sample("message", int(stamp * MS), int(arrival * MS), int(wall * MS))
+
+
+def stale(samples: dict, now: float, wall: float, limits: Limits = LIMITS) -> list[str]:
+    return stale_streams(samples, ["a", "b"], int(now * MS), int(wall * MS), limits)
+
+
+def test_fresh_streams_have_nothing_to_say():
+    both = {"a": sample(950, 960, 960), "b": sample(980, 990, 990)}
+    assert stale(both, 1000, 1000) == []
+
+
+def test_each_way_of_growing_old_is_noticed():
+    fresh = sample(1000, 1000, 1000)
+    for other, words in (
+        (sample(1000, 800, 1000), "b: arrived 0.200 s ago, expected at most 0.150 s"),
+        (sample(700, 1000, 1000), "b: stamped 0.300 s ago"),
+        (sample(1300, 1000, 1000), "b: stamped 0.300 s ago"),
+        (sample(1000, 1000, -500), "b: arrived by the wall clock 1.500 s ago"),
+    ):
+        (line,) = stale({"a": fresh, "b": other}, 1000, 1000)
+        assert line.startswith(words)
+    assert stale({"a": fresh}, 1000, 1000) == ["b: no message yet"]
+
+
+def test_stamps_may_be_left_unchecked():
+    old = {"a": sample(1, 1000, 1000), "b": sample(1, 1000, 1000)}
+    assert stale(old, 1000, 1000, Limits(arrival=0.15, stamp=0.0, wall=1.0)) == []
+
+
+def test_state_trigger_waits_for_the_whole_set_and_counts_what_it_missed():
+    latest = Latest(["a", "b"])
+    trigger = StateTrigger(latest, control_timestep=0.05)
+    latest.put("a", sample(50, 50, 50))
+    assert trigger.wait(0.0) is None
+    latest.put("b", sample(50, 51, 51))
+    assert trigger.wait(0.0).num_missed == 0
+    assert trigger.wait(0.0) is None
+    for stream in ("a", "b"):
+        latest.put(stream, sample(200, 200, 200))
+    due = trigger.wait(0.0)
+    assert (due.num_missed, due.wall) == (2, 200 * MS)
+    trigger.restart()
+    for stream in ("a", "b"):
+        latest.put(stream, sample(900, 900, 900))
+    assert trigger.wait(0.0).num_missed == 0
+
+
+def test_cadence_counts_every_tick_that_was_due():
+    cadence = Cadence(0.05)
+    for i, latency in enumerate((0.01, 0.02, 0.06, 0.01)):
+        cadence.tick(i * 0.05, latency, {"policy": latency / 2})
+    cadence.miss(1)
+    report = cadence.report()
+    assert (report["num_ticks"], report["num_late"], report["num_missed"]) == (4, 1, 1)
+    assert report["on_time_fraction"] == pytest.approx(3 / 5)
+    assert report["rate_hz"] == pytest.approx(20.0)
+    assert report["latency_ms"]["total"]["max"] == pytest.approx(60.0)
+    assert report["latency_ms"]["policy"]["p50"] == pytest.approx(7.5)
+
+
+def test_robot_stands_still_without_commands_for_too_long():
+    commands = CommandInput(timeout=0.1)
+    assert not commands.ctrl(0.0).any() and not commands.has_begun
+    commands.put_gripper(255.0)
+    commands.put_arm([0.5] * 7, now=1.0)
+    for now in (1.0, 1.05):
+        assert commands.ctrl(now).tolist() == [0.5] * 7 + [255.0]
+    assert not commands.ctrl(1.1).any()
+    commands.put_arm([0.25] * 7, now=1.2)
+    assert commands.ctrl(1.2)[0] == 0.25
+
+
+def test_a_late_command_answers_no_newer_state():
+    """A robot that took it for an answer would lag one step behind the policy for ever."""
+    commands = CommandInput(timeout=0.1)
+    commands.put_arm([0.5] * 7, now=0.0)
+    commands.expect()
+    assert not commands.wait(0.0)
+    commands.put_arm([0.6] * 7, now=0.05)
+    assert commands.wait(0.0)
+
+
+def test_a_lost_deadline_is_not_caught_up_with():
+    pace, stop = Pace(0.01, factor=1.0), threading.Event()
+    pace.wait(stop)
+    threading.Event().wait(0.1)
+    pace.wait(stop)
+    assert 0.0 < pace.remaining() <= 0.01
+    assert pace.num_late == 1
