@@ -16,5 +16,6 @@ MAX_ANGULAR_VELOCITY = 1.0  # rad/s
 BASKET_ORIGIN = (0.6, 0.0, 0.0498)  # m, the arm's base being the origin
 WORKSPACE_LOW = (0.475, -0.125, 0.0698)  # m, of the pinch point
 WORKSPACE_HIGH = (0.725, 0.125, 0.2698)
+TOUCHING = 1e-8  # m: a contact counts up to this distance
 
 CAMERAS = ("basket_front_left", "basket_front_right", "basket_back_left")

@@ -7,11 +7,11 @@ from collections import deque
 import mujoco
 import numpy as np
 
+from gato_sim.constants import TOUCHING
 from gato_sim.objects import COLORS
 from gato_sim.simulation import Simulation
 
 NO_GRASP, INWARD_GRASP, OUTWARD_GRASP = 1, 2, 3
-TOUCHING = 1e-8  # m: contacts count up to this distance
 STACK = 3
 ACTION_STACK = 2
 # {key: (shape of one frame, frames stacked, dtype)}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from gato_sim.constants import TOUCHING
 from gato_sim.simulation import Simulation
 
-TOUCHING = 1e-8  # m: contacts count up to this distance
 MAX_HORIZONTAL_DISTANCE = 0.05  # m, between the objects' origins
 MIN_HEIGHT = 0.02  # m, of red's origin above blue's
 REACH_DISTANCE = 0.06  # m, between pinch point and red's origin
@@ -54,12 +54,6 @@ def stages(simulation: Simulation) -> dict[str, bool]:
     """What is true now of the way to a stack, for curves of progress. Keys: STAGES."""
     elements = simulation.elements
     red, robot = elements.object_geoms["red"], elements.robot_geoms
-    tips = np.zeros_like(robot)
-    contacts = []
-    for tip in elements.fingertip_geoms:
-        tips[:] = False
-        tips[tip] = True
-        contacts.append(touches(simulation, red, tips))
     supported = touches(simulation, red, elements.basket_geoms | elements.object_geoms["green"])
     on_blue = touches(simulation, red, elements.object_geoms["blue"])
     held = touches(simulation, red, robot)
@@ -67,7 +61,7 @@ def stages(simulation: Simulation) -> dict[str, bool]:
     aligned = is_aligned(simulation) and not supported
     return {
         "reached": bool(distance < REACH_DISTANCE),
-        "grasped": all(contacts),
+        "grasped": all(touches(simulation, red, pad) for pad in elements.pad_geoms),
         "lifted": held and not supported and not on_blue,
         "aligned": aligned,
         "stacked": aligned and on_blue,

@@ -171,6 +171,7 @@ class Elements:
     object_geoms: dict[str, np.ndarray]
     basket_geoms: np.ndarray
     fingertip_geoms: tuple[int, int]
+    pad_geoms: tuple[np.ndarray, np.ndarray]
     joint_torques: np.ndarray
     wrist_force: slice
     wrist_torque: slice
@@ -207,6 +208,9 @@ def find_elements(model: mujoco.MjModel) -> Elements:
         object_geoms={color: mask(f"rgb_object_{color}") for color in objects.COLORS},
         basket_geoms=mask(BASKET),
         fingertip_geoms=(left, right),
+        pad_geoms=tuple(
+            model.geom_bodyid == model.body(f"{GRIPPER}{side}_pad").id for side in ("left", "right")
+        ),
         # about the joint's axis, which is z of each sensor
         joint_torques=np.array([sensor(f"{ROBOT}j{i}_torque").start + 2 for i in range(7)]),
         wrist_force=sensor(f"{WRIST}ft_sensor_force"),
