@@ -1,0 +1,177 @@
+"""Evaluation: resumable, deterministic, paired, and a page that opens."""
+
+import json
+
+import pytest
+
+from gato_core import checkpoint
+from gato_core.model import PRESETS, Gato
+from gato_sim import evaluate as verb
+from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
+from gato_sim.summary import METRICS, compare, read_results, summarize
+from gato_sim.tasks import robot_spec
+
+QUICK = dict(physics="stable", suite=("selection",), max_steps=6, workers=0, videos=0)
+
+
+def results_of(folder):
+    """Results without what a clock decided."""
+    rows = read_results(folder / "results.jsonl")
+    rows = [{k: v for k, v in row.items() if k != "latency_ms"} for row in rows]
+    return sorted(rows, key=lambda row: row["index"])
+
+
+def test_evaluation_continues_where_it_was_stopped(tmp_path):
+    """Whole, and cut within a line: the same results, each trial once."""
+    whole = EvaluateConfig(policy="random", episodes=3, name="whole", out=tmp_path, **QUICK)
+    content = evaluate(whole)
+    lines = (whole.folder / "results.jsonl").read_text().splitlines(keepends=True)
+    assert len(lines) == content["num_episodes"] == 3
+    cut = EvaluateConfig(policy="random", episodes=3, name="cut", out=tmp_path, **QUICK)
+    cut.folder.mkdir()
+    (cut.folder / "results.jsonl").write_text(lines[0] + lines[1][:40])
+    evaluate(cut)
+    assert results_of(cut.folder) == results_of(whole.folder)
+
+
+def test_policies_meet_the_same_initial_states(tmp_path):
+    configs = [
+        EvaluateConfig(policy=policy, episodes=2, out=tmp_path, **QUICK)
+        for policy in ("random", "expert")
+    ]
+    for config in configs:
+        evaluate(config)
+    first, second = (results_of(config.folder) for config in configs)
+    for key in ("task", "index", "seed", "objects"):
+        assert [row[key] for row in first] == [row[key] for row in second]
+    assert [row["trajectory"] for row in first] != [row["trajectory"] for row in second]
+
+
+def test_folder_of_other_settings_is_refused(tmp_path):
+    evaluate(EvaluateConfig(policy="random", episodes=1, name="a", out=tmp_path, **QUICK))
+    other = EvaluateConfig(policy="random", seed=1, episodes=1, name="a", out=tmp_path, **QUICK)
+    with pytest.raises(ValueError, match="results with seed 0, got 1"):
+        evaluate(other)
+
+
+def test_page_holds_videos_that_repeat_the_counted_run(tmp_path):
+    settings = QUICK | {"videos": 2}
+    config = EvaluateConfig(policy="random", episodes=2, out=tmp_path, **settings)
+    content = evaluate(config)
+    assert [entry["identical"] for entry in content["videos"]] == [True, True]
+    assert len(list((config.folder / "videos").glob("*.mp4"))) == 2
+    page = (config.folder / "report.html").read_text()
+    assert page.count("data:video/mp4;base64,") == 2
+    assert "src=" in page and "http" not in page
+    report = (config.folder / "report.md").read_text()
+    assert "Wilson" in report and "never reached red" in report
+
+
+@pytest.fixture(scope="module")
+def small_checkpoint(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoints") / "small"
+    spec = robot_spec(("basket_front_left",), 16)
+    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, {})
+    return path
+
+
+def test_checkpoint_is_evaluated_with_its_own_cameras(small_checkpoint, tmp_path, capsys):
+    config = EvaluateConfig(checkpoint=small_checkpoint, episodes=1, out=tmp_path, **QUICK)
+    content = evaluate(config)
+    assert content["policy"] == "small"
+    assert content["latency_ms"]["num_steps"] == 6
+
+
+def test_sampling_does_not_depend_on_the_order_of_episodes(small_checkpoint, tmp_path):
+    """An episode's draws follow from its own seed, not from what its worker did before."""
+    rows = []
+    for name, episodes in (("both", (2,)), ("apart", (1, 2))):
+        for count in episodes:
+            config = EvaluateConfig(
+                checkpoint=small_checkpoint,
+                temperature=1.0,
+                episodes=count,
+                name=name,
+                out=tmp_path,
+                **QUICK,
+            )
+            evaluate(config)
+        rows.append(results_of(config.folder))
+    assert rows[0] == rows[1]
+
+
+def test_checkpoint_of_another_robot_is_refused(tmp_path):
+    import dataclasses
+
+    spec = robot_spec((), 64)
+    other = dataclasses.replace(spec, control_timestep=0.1)
+    path = tmp_path / "other"
+    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], other, {})
+    config = EvaluateConfig(checkpoint=path, out=tmp_path / "out", **QUICK)
+    with pytest.raises(ValueError, match="control_timestep: expected 0.1, got 0.05"):
+        evaluate(config)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_checkpoint_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["gato evaluate", "--checkpoint", str(tmp_path / "none")])
+    assert verb.main() == 1
+    assert "gato evaluate: " in capsys.readouterr().err
+
+
+def result(index: int, success: bool, why: str | None = None, task: str = "a") -> dict:
+    return {
+        "task": task,
+        "index": index,
+        "seed": 10 * index,
+        "success_end": success,
+        "success_ever": success,
+        "success_strict": False,
+        "stages": dict.fromkeys(
+            ("reached", "grasped", "lifted", "aligned", "stacked", "released"),
+            5 if success else None,
+        ),
+        "failure": None if success else why or "never reached red",
+        "latency_ms": [1.0, 3.0],
+    }
+
+
+def test_summary_counts_by_task_and_averages_tasks():
+    results = [result(i, i < 3) for i in range(4)] + [result(0, False, task="b")]
+    content = summarize(results)
+    assert content["tasks"]["a"]["success_end"]["successes"] == 3
+    assert content["mean_of_tasks"]["success_end"] == pytest.approx(0.375)
+    assert content["all"]["success_end"]["rate"] == pytest.approx(0.6)
+    assert content["all"]["failures"] == {"never reached red": 2}
+    assert content["tasks"]["a"]["stages"]["lifted"] == {
+        "episodes": 3,
+        "rate": 0.75,
+        "median_step": 5,
+    }
+    assert set(METRICS) <= content["all"].keys()
+    assert json.loads(json.dumps(content)) == content
+
+
+def test_comparison_pairs_common_trials_only():
+    ours = [result(i, True) for i in range(8)]
+    theirs = [result(i, False) for i in range(6)]
+    test = compare(ours, theirs, ("ours", "theirs"))["a"]
+    assert (test["episodes"], test["only_first"], test["only_second"]) == (6, 6, 0)
+    assert test["p_value"] == pytest.approx(2 / 2**6)
+    with pytest.raises(ValueError, match="expected common trials"):
+        compare(ours[:2], theirs[3:], ("ours", "theirs"))
+
+
+def test_videos_show_each_kind_of_failure_and_one_success():
+    results = [
+        result(0, True),
+        result(1, False, "stacked, fell later"),
+        result(2, False, "stacked, fell later"),
+        result(3, False, "never reached red"),
+        result(4, True),
+    ]
+    assert [r["index"] for r in choose_films(results, 3)] == [1, 3, 0]
+    assert [r["index"] for r in choose_films(results, 4)] == [1, 3, 2, 0]
+    assert [r["index"] for r in choose_films(results, 1)] == [1]
+    assert [r["index"] for r in choose_films(results[:1], 3)] == [0]
+    assert choose_films(results, 0) == []
