@@ -15,9 +15,11 @@ import numpy as np
 from gato_sim import gl, scene
 from gato_sim.constants import CAMERAS
 
-VIDEO_CAMERA = "main_camera"
+# For people: the original's view, whose lower edge the basket's wall hides, and a higher one.
+VIDEO_CAMERAS = ("main_camera", "overview")
+OVERVIEW = {"lookat": (0.6, 0.0, 0.19), "distance": 0.8, "azimuth": 150.0, "elevation": -30.0}
 MAX_GEOMS = 200
-_UNSEEN_GROUP = 3  # geoms of this group are drawn for the video camera alone
+_UNSEEN_GROUP = 3  # geoms of this group are drawn for the video cameras alone
 
 
 @dataclass(frozen=True)
@@ -72,9 +74,9 @@ class RenderTwin:
             canvas.exchange_objects(self._model)
 
     def render(self, qpos: np.ndarray, camera: str, height: int, width: int) -> np.ndarray:
-        """The view of a camera of CAMERAS or of VIDEO_CAMERA. Raises ValueError for another."""
-        if camera not in CAMERAS and camera != VIDEO_CAMERA:
-            raise ValueError(f"camera: expected one of {(*CAMERAS, VIDEO_CAMERA)}, got {camera!r}")
+        """The view of one of CAMERAS or VIDEO_CAMERAS. Raises ValueError for another."""
+        if camera not in CAMERAS + VIDEO_CAMERAS:
+            raise ValueError(f"camera: expected one of {CAMERAS + VIDEO_CAMERAS}, got {camera!r}")
         scale = self._style.supersampling
         size = (height * scale, width * scale)
         if size not in self._canvases:
@@ -96,18 +98,28 @@ class RenderTwin:
         data.qpos[:] = qpos
         mujoco.mj_kinematics(model, data)
         mujoco.mj_camlight(model, data)
-        name = camera if camera == VIDEO_CAMERA else scene.BASKET + camera
-        view = mujoco.MjvCamera()
-        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        view.fixedcamid = model.camera(name).id
+        for_video = camera in VIDEO_CAMERAS
         option = mujoco.MjvOption()
-        for_video = camera == VIDEO_CAMERA
         option.geomgroup[_UNSEEN_GROUP] = for_video
         # The basket fills the other cameras' views, and a sky costs a third of an image.
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SKYBOX] = for_video or self._style.sky
+        view = _viewpoint(model, camera)
         mujoco.mjv_updateScene(
             model, data, option, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
+
+
+def _viewpoint(model: mujoco.MjModel, camera: str) -> mujoco.MjvCamera:
+    view = mujoco.MjvCamera()
+    if camera == "overview":
+        view.type = mujoco.mjtCamera.mjCAMERA_FREE
+        for name, value in OVERVIEW.items():
+            setattr(view, name, value)
+    else:
+        view.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        name = camera if camera in VIDEO_CAMERAS else scene.BASKET + camera
+        view.fixedcamid = model.camera(name).id
+    return view
 
 
 class _Canvas:

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -98,6 +100,12 @@ def test_policy_observation_fits_the_spec(env):
 def test_the_robots_spec_is_53_tokens():
     """Two 64-pixel images of 16 patches, 15 numbers, a separator, five action tokens."""
     assert gato_sim.robot_spec().tokens_per_timestep == 53
+
+
+def test_the_robots_spec_needs_no_simulator():
+    """A node on a real robot reads the Spec where MuJoCo has no business."""
+    code = "import gato_sim, sys; gato_sim.robot_spec(); sys.exit('mujoco' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 def test_observed_poses_lie_within_the_specs_limits(env):

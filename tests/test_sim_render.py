@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim.render import RenderTwin
+from gato_sim.render import VIDEO_CAMERAS, RenderTwin
 from gato_sim.simulation import Simulation
 
 CAMERAS = ("basket_front_left", "basket_front_right")
@@ -73,9 +73,10 @@ def test_the_light_style_resembles_the_faithful_one(simulation):
     faithful.close()
 
 
-def test_drawing_leaves_the_physics_untouched(simulation):
+@pytest.mark.parametrize("camera", VIDEO_CAMERAS)
+def test_drawing_leaves_the_physics_untouched(simulation, camera):
     before = simulation.snapshot().state
-    image = simulation.render("main_camera", (48, 80))
+    image = simulation.render(camera, (48, 80))
     assert image.shape == (48, 80, 3) and image.std() > 10
     np.testing.assert_array_equal(simulation.snapshot().state, before)
 
