@@ -293,6 +293,22 @@ class Dataset:
                 stored.decoded[start:stop] = True
         return self._to_episode(self.rows[i], arrays)
 
+    def column(self, name: str) -> np.ndarray:
+        """One feature without images over all timesteps, (num_timesteps, n), as stored.
+
+        Raises KeyError for an unknown feature, ValueError for a damaged file.
+        """
+        shape = self.info["features"][name]["shape"]
+        paths = dict.fromkeys(self.root / DATA_PATH.format(**_where(row)) for row in self.rows)
+        parts = []
+        for path in paths:
+            try:
+                column = open_parquet(path).read(columns=[name])[name].combine_chunks()
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"{path}: damaged: {error}") from error
+            parts.append(features.to_numpy(column, shape))
+        return np.concatenate(parts)
+
     def statistics(self) -> list[dict[str, dict[str, list]]]:
         """Per episode {feature: {statistic: values}}, from meta/episodes."""
         parts: list[dict[str, dict[str, list]]] = []

@@ -1,0 +1,238 @@
+"""Says what is in a dataset or a checkpoint and whether it is sound: `gato inspect`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+
+from gato_core.dataset import Dataset
+from gato_core.features import ACTION, STATE, state_slices
+from gato_core.spec import Continuous, Image, Spec
+
+CLIPPED_TOO_MANY = 0.05  # of one dimension's values: the limits do not fit the robot
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Says what is in a dataset or a checkpoint, and whether it is sound.
+
+    example: gato inspect datasets/train
+    """
+
+    path: Annotated[Path, tyro.conf.Positional]
+    """A dataset's folder or a checkpoint's."""
+
+
+def inspect(path: Path) -> dict:
+    """What is there, with lists of `problems`, which make it unsound, and of `warnings`."""
+    if not path.is_dir():
+        return _unsound("nothing", f"{path}: expected a folder, got none")
+    try:
+        if (path / "meta/info.json").exists():
+            return inspect_dataset(path)
+        if (path / "model.safetensors").exists():
+            return inspect_checkpoint(path)
+    except (ValueError, KeyError, FileNotFoundError) as error:
+        kind = "dataset" if (path / "meta").exists() else "checkpoint"
+        return _unsound(kind, str(error))
+    return _unsound("nothing", f"{path}: expected meta/info.json or model.safetensors, got neither")
+
+
+def inspect_dataset(path: Path) -> dict:
+    """Counts, coverage of the Spec's limits, timestamps and images. Raises as Dataset does."""
+    dataset = Dataset(path, memory_gb=0.0)
+    problems: list[str] = []
+    warnings: list[str] = []
+    dimensions = {}
+    for name, modality, values in _vectors(dataset):
+        dimensions |= _dimensions(name, modality, values)
+    for name, found in dimensions.items():
+        if found["clipped"] > CLIPPED_TOO_MANY:
+            problems.append(f"{name}: {100 * found['clipped']:.1f} % beyond the Spec's limits")
+        elif found["clipped"]:
+            warnings.append(f"{name}: {100 * found['clipped']:.2f} % beyond the Spec's limits")
+        if found["std"] == 0:
+            warnings.append(f"{name}: always {found['mean']:.6g}")
+    if not dataset.successes.any():
+        warnings.append("no episode ended in success: train with --no-successes-only")
+    problems += _check_timestamps(dataset) + _check_images(dataset)
+    return {
+        "kind": "dataset",
+        "sound": not problems,
+        "problems": problems,
+        "warnings": warnings,
+        "episodes": dataset.num_episodes,
+        "successes": int(dataset.successes.sum()),
+        "timesteps": dataset.num_timesteps,
+        "hours": round(dataset.num_timesteps * dataset.spec.control_timestep / 3600, 3),
+        "lengths": _spread(dataset.lengths),
+        "frames_per_second": dataset.info["fps"],
+        "robot_type": dataset.info["robot_type"],
+        "tasks": _counts(row["tasks"][0] for row in dataset.rows),
+        "objects": len({row["gato/task"] for row in dataset.rows}),
+        "sources": _counts(row["gato/source"] for row in dataset.rows),
+        "megabytes": _megabytes(path),
+        "spec": _describe(dataset.spec),
+        "privileged": [key for key in dataset.info["features"] if key.startswith("privileged.")],
+        "dimensions": dimensions,
+    }
+
+
+def inspect_checkpoint(path: Path) -> dict:
+    """Sizes, Spec and provenance; loading replays the golden sample and raises on a mismatch."""
+    from gato_core import checkpoint  # torch: only where there is a network to look at
+
+    loaded = checkpoint.load(path)
+    config = loaded.model.config
+    return {
+        "kind": "checkpoint",
+        "sound": True,
+        "problems": [],
+        "warnings": [],
+        "parameters": sum(p.numel() for p in loaded.model.parameters()),
+        "layers": config.num_layers,
+        "width": config.width,
+        "context_timesteps": config.context_timesteps,
+        "action_mode": config.action_mode,
+        "megabytes": _megabytes(path),
+        "spec": _describe(loaded.spec),
+        "resumable": (path / "training_state").is_dir(),
+        "provenance": loaded.provenance,
+    }
+
+
+def main() -> int:
+    """Prints the findings and a last line of JSON; 1 if unsound."""
+    found = inspect(tyro.cli(InspectConfig, prog="gato inspect").path)
+    for line in report(found):
+        print(line)
+    print(json.dumps(found))
+    return 0 if found["sound"] else 1
+
+
+def report(found: dict) -> list[str]:
+    """The findings as lines for people."""
+    lines = []
+    for key, value in found.items():
+        if key == "spec":
+            lines += ["spec:", *(f"  {line}" for line in value)]
+        elif key == "dimensions":
+            lines.append(_row("dimension", ("low", "min", "mean", "std", "max", "high", "clipped")))
+            lines += [_row(name, values.values()) for name, values in value.items()]
+        elif key not in ("problems", "warnings", "sound"):
+            lines.append(
+                f"{key}: {value if isinstance(value, str | int | float) else json.dumps(value)}"
+            )
+    lines += [f"warning: {text}" for text in found["warnings"]]
+    lines += [f"PROBLEM: {text}" for text in found["problems"]]
+    return [*lines, "sound" if found["sound"] else "UNSOUND"]
+
+
+def _vectors(dataset: Dataset) -> list[tuple[str, Continuous, np.ndarray]]:
+    """(key, modality, values (num_timesteps, n)) of everything continuous."""
+    slices = state_slices(dataset.spec)
+    state = dataset.column(STATE) if slices else None
+    vectors = [(key, dataset.spec.observation[key], state[:, part]) for key, part in slices.items()]
+    if isinstance(dataset.spec.action, Continuous):
+        vectors.append((ACTION, dataset.spec.action, dataset.column(ACTION)))
+    return vectors
+
+
+def _dimensions(key: str, modality: Continuous, values: np.ndarray) -> dict[str, dict[str, float]]:
+    """Per dimension its limits, what was seen, and the share beyond the limits."""
+    found = {}
+    for name, low, high, value in zip(modality.names, modality.low, modality.high, values.T):
+        slack = 1e-6 * (high - low)  # limits reached exactly are not clipped by rounding
+        clipped = (
+            0.0 if modality.mu_law else np.mean((value < low - slack) | (value > high + slack))
+        )
+        value = value.astype(np.float64)
+        found[f"{key}/{name}"] = {
+            "low": low,
+            "min": float(value.min()),
+            "mean": float(value.mean()),
+            "std": float(value.std()) if value.min() < value.max() else 0.0,
+            "max": float(value.max()),
+            "high": high,
+            "clipped": float(clipped),
+        }
+    return found
+
+
+def _check_timestamps(dataset: Dataset) -> list[str]:
+    """LeRobot demands timestamp = frame_index / fps, and row numbers without gaps."""
+    problems = []
+    frame = np.concatenate([np.arange(length) for length in dataset.lengths])
+    stored = {name: dataset.column(name)[:, 0] for name in ("timestamp", "frame_index", "index")}
+    expected = {
+        "timestamp": frame / dataset.info["fps"],
+        "frame_index": frame,
+        "index": np.arange(len(frame)),
+    }
+    for name, value in expected.items():
+        if wrong := int((np.abs(stored[name] - value) > 1e-4).sum()):
+            problems.append(f"{name}: {wrong} of {len(frame)} timesteps are not as they should be")
+    if dataset.info["total_frames"] != dataset.num_timesteps:
+        problems.append(
+            f"meta/info.json: expected {dataset.num_timesteps} frames, "
+            f"got {dataset.info['total_frames']}"
+        )
+    rate = 1 / dataset.spec.control_timestep
+    if abs(dataset.info["fps"] - rate) > 1e-3:
+        problems.append(f"fps: expected {rate:g} by the Spec, got {dataset.info['fps']}")
+    return problems
+
+
+def _check_images(dataset: Dataset) -> list[str]:
+    """Reads every episode, which verifies checksums and numbers, and decodes one of its frames."""
+    problems = []
+    for i, length in enumerate(dataset.lengths.tolist()):
+        try:
+            episode = dataset.read(i, length // 2, length // 2 + 1)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        for key, modality in dataset.spec.observation.items():
+            if isinstance(modality, Image) and episode.observation[key].std() == 0:
+                problems.append(f"episode {i}: {key}: blank image at timestep {length // 2}")
+    return problems
+
+
+def _describe(spec: Spec) -> list[str]:
+    """One line for each key, the action and the rate."""
+    modalities = {**spec.observation, "action": spec.action}
+    lines = []
+    for key, modality in modalities.items():
+        names = f" {', '.join(modality.names)}" if hasattr(modality, "names") else ""
+        unit = f" [{modality.unit}]" if isinstance(modality, Continuous) else ""
+        kind = type(modality).__name__
+        lines.append(f"{key}: {kind} {tuple(modality.shape)}{unit}{names}")
+    return [*lines, f"control_timestep: {spec.control_timestep} s, "
+            f"{spec.tokens_per_timestep} tokens a timestep"]  # fmt: skip
+
+
+def _unsound(kind: str, problem: str) -> dict:
+    return {"kind": kind, "sound": False, "problems": [problem], "warnings": []}
+
+
+def _spread(values: np.ndarray) -> dict[str, int]:
+    return {"min": int(values.min()), "median": int(np.median(values)), "max": int(values.max())}
+
+
+def _counts(values) -> dict[str, int]:
+    unique, counts = np.unique(list(values), return_counts=True)
+    return dict(zip(unique.tolist(), counts.tolist()))
+
+
+def _megabytes(path: Path) -> float:
+    return round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6, 1)
+
+
+def _row(name: str, values) -> str:
+    cells = [f"{v:>9}" if isinstance(v, str) else f"{v:>9.4g}" for v in values]
+    return f"  {name:<28}" + " ".join(cells)
