@@ -114,9 +114,9 @@ def to_tensors(
 class Places(NamedTuple):
     """Where one pass's tokens stand, the same for all layers; leading 1s where all rows agree."""
 
-    mask_BHQS: Tensor  # float, 0 where a query sees a key, else minus infinity
+    mask_BHQS: Tensor  # 0 where a query sees a key, else minus infinity
     distance_BQS: Tensor  # from query back to key, in tokens
-    rotation_BQK: tuple[Tensor, Tensor]  # cosine and sine of the new tokens' rotary angles
+    rotation_BL1K: tuple[Tensor, Tensor]  # cosine and signed sine of the new tokens' rotary angles
 
     def at(self, index_BQ: Tensor) -> Places:
         """The same for some of the queries."""
@@ -125,27 +125,33 @@ class Places(NamedTuple):
         def pick(x: Tensor) -> Tensor:
             return x.expand(len(index_BQ), *x.shape[1:])[row_B1, index_BQ]
 
-        cos, sin = self.rotation_BQK
         mask_BHQS = pick(self.mask_BHQS[:, 0])[:, None]
-        return Places(mask_BHQS, pick(self.distance_BQS), (pick(cos), pick(sin)))
+        return self._replace(mask_BHQS=mask_BHQS, distance_BQS=pick(self.distance_BQS))
 
 
-def places(position_L: Tensor, key_position_S: Tensor, mask_BHLS: Tensor, key_size: int) -> Places:
-    """Distances and rotary angles of tokens at absolute positions."""
+def places(
+    position_L: Tensor,
+    key_position_S: Tensor,
+    visible_BHLS: Tensor,
+    key_size: int,
+    dtype: torch.dtype,
+) -> Places:
+    """Masks, distances and rotary angles of tokens at absolute positions."""
     distance_LS = (position_L[:, None] - key_position_S).clamp(min=0)
     # positions grow for ever: float64 keeps the angles exact where float32 would not
     exponent_K = torch.arange(0, key_size, 2, dtype=torch.float64, device=position_L.device)
     angle_LK = position_L[:, None] * ROTARY_BASE ** (-exponent_K / key_size)
-    rotation = angle_LK.cos().float()[None], angle_LK.sin().float()[None]
-    mask_BHLS = torch.zeros_like(mask_BHLS, dtype=torch.float).masked_fill(~mask_BHLS, -math.inf)
+    cos, sin = angle_LK.cos().to(dtype), angle_LK.sin().to(dtype)
+    rotation = torch.cat([cos, cos], -1)[None, :, None], torch.cat([-sin, sin], -1)[None, :, None]
+    mask_BHLS = torch.zeros_like(visible_BHLS, dtype=dtype).masked_fill_(~visible_BHLS, -math.inf)
     return Places(mask_BHLS, distance_LS[None], rotation)
 
 
-def rotate(x_BHLK: Tensor, rotation_BLK: tuple[Tensor, Tensor]) -> Tensor:
+def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary position embedding: pairs (i, i + K/2) turned by their angle."""
-    cos_BHLK, sin_BHLK = (r[:, None].to(x_BHLK.dtype) for r in rotation_BLK)
-    a, b = x_BHLK.chunk(2, dim=-1)
-    return torch.cat([a * cos_BHLK - b * sin_BHLK, b * cos_BHLK + a * sin_BHLK], dim=-1)
+    cos_BL1K, sin_BL1K = rotation_BL1K
+    swapped_BLHK = x_BLHK.roll(x_BLHK.shape[-1] // 2, dims=-1)
+    return torch.addcmul(x_BLHK * cos_BL1K, swapped_BLHK, sin_BL1K)
 
 
 def sinusoids(distance_S: Tensor, width: int) -> Tensor:
@@ -155,6 +161,15 @@ def sinusoids(distance_S: Tensor, width: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+def attend(q_BHQK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias_BHQS: Tensor) -> Tensor:
+    """Scaled dot-product attention with a bias on the scores."""
+    if not q_BHQK.requires_grad:
+        return F.scaled_dot_product_attention(q_BHQK, k_BHSK, v_BHSK, bias_BHQS)
+    # written out for training: on a CPU the fused backward takes six times longer
+    score_BHQS = (q_BHQK * q_BHQK.shape[-1] ** -0.5) @ k_BHSK.transpose(-1, -2)
+    return (score_BHQS + bias_BHQS).softmax(-1).to(v_BHSK.dtype) @ v_BHSK
+
+
 class Attention(nn.Module):
     """Causal attention with relative positions, by distance (Transformer-XL) or by rotation."""
 
@@ -162,8 +177,7 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads, self.key_size = config.num_heads, config.key_size
         inner = config.num_heads * config.key_size
-        self.query = nn.Linear(config.width, inner)
-        self.key_value = nn.Linear(config.width, 2 * inner)
+        self.query_key_value = nn.Linear(config.width, 3 * inner)
         self.out = nn.Linear(inner, config.width)
         self.by_distance = config.positions == "relative"
         if self.by_distance:
@@ -174,54 +188,42 @@ class Attention(nn.Module):
     def forward(
         self,
         x_BLD: Tensor,
-        x_BQD: Tensor,
-        at_keys: Places,
-        at_queries: Places,
+        everywhere: Places,
+        index_BQ: Tensor | None,
         cache: KVCache | None,
         layer: int,
     ) -> Tensor:
-        """What tokens x_BQD gather from all tokens x_BLD, and from the cache if there is one."""
-        q_BHQK = self._heads(self.query(x_BQD))
-        k_BHSK, v_BHSK = (self._heads(x) for x in self.key_value(x_BLD).chunk(2, dim=-1))
+        """What all tokens, or those at index_BQ, gather from one another and from the cache."""
+        qkv_BLHK = self.query_key_value(x_BLD).unflatten(-1, (-1, self.key_size))
+        qk_BLHK, v_BLHK = qkv_BLHK.split([2 * self.num_heads, self.num_heads], dim=2)
         if not self.by_distance:
-            q_BHQK = rotate(q_BHQK, at_queries.rotation_BQK)
-            k_BHSK = rotate(k_BHSK, at_keys.rotation_BQK)
+            qk_BLHK = rotate(qk_BLHK, everywhere.rotation_BL1K)
+        q_BLHK, k_BLHK = qk_BLHK.chunk(2, dim=2)
+        k_BHSK, v_BHSK = k_BLHK.transpose(1, 2), v_BLHK.transpose(1, 2)
         if cache is not None:
             k_BHSK, v_BHSK = cache.write(layer, k_BHSK, v_BHSK)
-        score_BHQS = self._scores(q_BHQK * self.key_size**-0.5, k_BHSK, at_queries, cache, layer)
-        # softmax in float32; written out because the fused kernel's backward is slow for few tokens
-        weight_BHQS = (score_BHQS + at_queries.mask_BHQS).softmax(-1).to(v_BHSK.dtype)
-        return self.out((weight_BHQS @ v_BHSK).transpose(1, 2).flatten(2))
+        wanted = everywhere
+        if index_BQ is not None:
+            q_BLHK, wanted = _at(q_BLHK, index_BQ), everywhere.at(index_BQ)
+        q_BHQK, bias_BHQS = q_BLHK.transpose(1, 2), wanted.mask_BHQS
+        if self.by_distance:
+            r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
+            bias_BHQS = bias_BHQS + self._distance_scores(q_BHQK, r_HSK, wanted.distance_BQS)
+            q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
+        return self.out(attend(q_BHQK, k_BHSK, v_BHSK, bias_BHQS).transpose(1, 2).flatten(2))
 
     def distances(self, num_distances: int) -> Tensor:
         """Keys (H, S, K) that stand for the distances 0, 1, ..., num_distances - 1."""
         weight = self.distance.weight
         distance_S = torch.arange(num_distances, device=weight.device)
         r_SD = self.distance(sinusoids(distance_S, weight.shape[1]).to(weight.dtype))
-        return self._heads(r_SD)
+        return r_SD.unflatten(-1, (self.num_heads, self.key_size)).transpose(0, 1)
 
-    def _scores(
-        self,
-        q_BHQK: Tensor,
-        k_BHSK: Tensor,
-        at_queries: Places,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
-        """(B, H, Q, S): content against content, and content against distance if so configured."""
-        if not self.by_distance:
-            return q_BHQK @ k_BHSK.transpose(-1, -2)
-        r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
-        scale, dtype = self.key_size**-0.5, q_BHQK.dtype
-        content_BHQK = q_BHQK + self.content_bias_HK[:, None].to(dtype) * scale
-        distance_BHQK = q_BHQK + self.distance_bias_HK[:, None].to(dtype) * scale
-        by_distance_BHQS = distance_BHQK @ r_HSK.transpose(-1, -2)
-        index_BHQS = at_queries.distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
-        return content_BHQK @ k_BHSK.transpose(-1, -2) + by_distance_BHQS.gather(-1, index_BHQS)
-
-    def _heads(self, x: Tensor) -> Tensor:
-        """(..., L, H * K) to (..., H, L, K)."""
-        return x.unflatten(-1, (self.num_heads, self.key_size)).transpose(-2, -3)
+    def _distance_scores(self, q_BHQK: Tensor, r_HSK: Tensor, distance_BQS: Tensor) -> Tensor:
+        """(B, H, Q, S): how queries score the distances to their keys. Transformer-XL."""
+        q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * self.key_size**-0.5
+        index_BHQS = distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
+        return (q_BHQK @ r_HSK.transpose(-1, -2)).gather(-1, index_BHQS)
 
 
 class FeedForward(nn.Module):
@@ -258,15 +260,8 @@ class Block(nn.Module):
         layer: int,
     ) -> Tensor:
         """(B, L, D) to the same, or to (B, Q, D) where only the tokens at index_BQ are wanted."""
-        n_BLD = self.attention_norm(x_BLD)
-        n_BQD, x_BQD, wanted = n_BLD, x_BLD, everywhere
-        if index_BQ is not None:
-            n_BQD, x_BQD, wanted = (
-                _at(n_BLD, index_BQ),
-                _at(x_BLD, index_BQ),
-                everywhere.at(index_BQ),
-            )
-        a_BQD = self.attention(n_BLD, n_BQD, everywhere, wanted, cache, layer)
+        a_BQD = self.attention(self.attention_norm(x_BLD), everywhere, index_BQ, cache, layer)
+        x_BQD = x_BLD if index_BQ is None else _at(x_BLD, index_BQ)
         x_BQD = x_BQD + self._regularize(a_BQD)
         return x_BQD + self._regularize(self.feed_forward(self.feed_forward_norm(x_BQD)))
 
@@ -347,7 +342,7 @@ class Gato(nn.Module):
         position_L = torch.arange(length, device=tokens.id.device)
         if mask_LL is None:
             mask_LL = position_L <= position_L[:, None]
-        everywhere = places(position_L, position_L, mask_LL[None, None], self.config.key_size)
+        everywhere = self._places(position_L, position_L, mask_LL[None, None])
         index_BQ, wanted_BQ = _before_targets(tokens.target)
         x_BQD = self._transform(self.embed(tokens), everywhere, index_BQ, None)
         return self.logits(x_BQD[wanted_BQ])
@@ -356,7 +351,7 @@ class Gato(nn.Module):
         """Appends tokens (B, L) to the cache; the features (B, num_outputs, D) of the last ones."""
         batch_size, length = tokens.id.shape
         position_L, mask_BHLS = cache.claim(length)
-        everywhere = places(position_L, cache.position_S, mask_BHLS, self.config.key_size)
+        everywhere = self._places(position_L, cache.position_S, mask_BHLS)
         last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
         index_BQ = last_Q.expand(batch_size, -1)
         return self._transform(self.embed(tokens), everywhere, index_BQ, cache)
@@ -395,6 +390,10 @@ class Gato(nn.Module):
             cache.relative_NHSK = torch.stack(distances)
         return cache
 
+    def _places(self, position_L: Tensor, key_position_S: Tensor, visible_BHLS: Tensor) -> Places:
+        dtype = self.embedding.weight.dtype
+        return places(position_L, key_position_S, visible_BHLS, self.config.key_size, dtype)
+
     def _transform(
         self, x_BLD: Tensor, everywhere: Places, index_BQ: Tensor, cache: KVCache | None
     ) -> Tensor:
@@ -411,8 +410,9 @@ def band_mask(length: int, tokens_per_timestep: int, num_timesteps: int) -> Tens
     return visible(position_L, position_L, tokens_per_timestep, num_timesteps)
 
 
-def _at(x_BLD: Tensor, index_BQ: Tensor) -> Tensor:
-    return x_BLD.gather(1, index_BQ[..., None].expand(-1, -1, x_BLD.shape[-1]))
+def _at(x: Tensor, index_BQ: Tensor) -> Tensor:
+    """Tokens (B, L, ...) at index_BQ."""
+    return x[torch.arange(len(x), device=x.device)[:, None], index_BQ]
 
 
 def _before_targets(target_BL: Tensor) -> tuple[Tensor, Tensor]:
