@@ -75,7 +75,12 @@ class EvaluateConfig:
 
     @property
     def policy_name(self) -> str:
-        return self.policy or self.checkpoint.resolve().name
+        """The policy's, or the checkpoint folder's, with its run's name in a training run."""
+        if self.policy:
+            return self.policy
+        path = self.checkpoint.resolve()
+        run = path.parent.parent.name if path.parent.name == "checkpoints" else ""
+        return f"{run}-{path.name}" if run else path.name
 
     @property
     def folder(self) -> Path:
@@ -93,6 +98,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     workers.set_threads(config.threads)
     trials = list(suites.trials(config.suite, config.episodes))
     setup = _setup(config)
+    _check_training_data(config)
     settings = _settings(config)
     _check_settings(config.folder, settings)
     if config.compare is not None:
@@ -150,6 +156,17 @@ def _settings(config: EvaluateConfig) -> dict:
 
 def _checkpoint_config(config: EvaluateConfig) -> dict:
     return read_json(config.checkpoint / "config.json") if config.checkpoint else {}
+
+
+def _check_training_data(config: EvaluateConfig) -> None:
+    """Skill Generalization is about objects never trained on; raises ValueError for others."""
+    data = _checkpoint_config(config).get("provenance", {}).get("data", [])
+    sets = sorted({name for part in data for name in part.get("triplets", [])})
+    if "skill-generalization" in config.suite and "mastery" in sets:
+        raise ValueError(
+            "suite: expected skill-mastery for a checkpoint trained on the test triplets, "
+            f"got skill-generalization; its training data had triplets {sets}"
+        )
 
 
 def _check_settings(folder: Path, settings: Mapping) -> None:

@@ -175,3 +175,14 @@ def test_videos_show_each_kind_of_failure_and_one_success():
     assert [r["index"] for r in choose_films(results, 1)] == [1]
     assert [r["index"] for r in choose_films(results[:1], 3)] == [0]
     assert choose_films(results, 0) == []
+
+
+def test_generalization_refuses_a_policy_trained_on_test_triplets(tmp_path):
+    path = tmp_path / "mastery"
+    provenance = {"data": [{"path": "demos", "triplets": ["mastery"]}]}
+    spec = robot_spec((), 64)
+    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
+    config = EvaluateConfig(checkpoint=path, out=tmp_path / "out")
+    with pytest.raises(ValueError, match="expected skill-mastery for a checkpoint trained on"):
+        evaluate(config)
+    assert not (tmp_path / "out").exists()
