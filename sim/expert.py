@@ -177,7 +177,7 @@ class ScriptedExpert:
     def _place(self) -> tuple[np.ndarray, float]:
         red, blue = self.solids["red"], self.solids["blue"]
         center = self.poses["red"][:3]
-        target = place_target(blue, self.poses["blue"][:3], red, center)
+        target = place_target(blue, self.poses["blue"][:3], red, center, self.solids["green"])
         error = target - center[:2]
         distance = float(np.hypot(*error))
         gap = vertical_gap(red.shifted(np.array([*error, 0])), blue)

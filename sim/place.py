@@ -7,43 +7,61 @@ from scipy.spatial import ConvexHull
 
 from gato_sim.grasp import Solid
 
-STEEPEST_TOP = 0.75  # least upward component of a face normal that counts as a top
-SUPPORT_BAND = 0.002  # vertices this close to the lowest one carry a solid
+STEEPEST = 0.75  # least vertical component of the normal of a face that carries
 REWARD_REACH = 0.042  # the reward wants centres less than 0.05 apart
 FRACTIONS = np.linspace(0.0, 1.0, 17)
 
 
 def place_target(
-    base: Solid, base_center: np.ndarray, held: Solid, held_center: np.ndarray
+    base: Solid, base_center: np.ndarray, held: Solid, held_center: np.ndarray, other: Solid
 ) -> np.ndarray:
     """Horizontal position (2,) for the held solid's centre so that it rests on the base.
 
     The centre comes to lie over the base's best top face and both together over what the base
-    stands on. Over a sloped top it starts uphill, because the held solid tips until it is flush.
+    stands on, clear of the other solid. Over a sloped top it starts uphill, because the held
+    solid tips until it is flush.
     """
-    face = top_face(base)
+    face = most_level_face(base, 1.0)
     if face is None:
         return base_center[:2].copy()
     normal = base.normals[face]
-    on_face = base.offsets[face] - base.vertices @ normal < 5e-4
-    polygon = base.vertices[on_face, :2]
-    lowest = base.vertices[:, 2].min()
-    support = base.vertices[base.vertices[:, 2] < lowest + SUPPORT_BAND, :2]
+    polygon = face_polygon(base, face)
     rest = _grid_over(polygon)
-    start = rest - normal[:2] * (held_center[2] - held.vertices[:, 2].min())
-    together = 0.5 * (rest + base_center[:2])
-    margin = np.minimum(polygon_margin(rest, polygon), 2 * polygon_margin(together, support))
+    drop = held_center[2] - held.vertices[:, 2].min()
+    start = rest - normal[:2] * drop
+    margin = polygon_margin(rest, polygon)
+    footing = most_level_face(base, -1.0)
+    if footing is not None:
+        together = 0.5 * (rest + base_center[:2])
+        margin = np.minimum(margin, 2 * polygon_margin(together, face_polygon(base, footing)))
     reach = REWARD_REACH - np.linalg.norm(rest - base_center[:2], axis=1)
     score = np.minimum(margin, reach) - 0.15 * np.linalg.norm(rest - polygon.mean(axis=0), axis=1)
+    top = float((base.offsets[face] - polygon.mean(axis=0) @ normal[:2]) / normal[2])
+    if other.top > top - 0.002:
+        clear = separation(start - held_center[:2], held.vertices[:, :2], other.vertices[:, :2])
+        score = score + 3 * np.minimum(clear - 0.003, 0.0)
     return start[np.argmax(score)]
 
 
-def top_face(solid: Solid) -> int | None:
-    """Index of the face to stack on: large, high and level; None when all are too steep."""
-    level = np.flatnonzero(solid.normals[:, 2] > STEEPEST_TOP)
-    if len(level) == 0:
-        return None
-    return int(level[np.argmax(solid.normals[level, 2])])
+def separation(shift: np.ndarray, moving: np.ndarray, fixed: np.ndarray) -> np.ndarray:
+    """Gap (N,) between two convex polygons (V, 2) after moving the first by shift (N, 2)."""
+    normals = np.concatenate(
+        [ConvexHull(moving).equations[:, :2], -ConvexHull(fixed).equations[:, :2]]
+    )
+    reach = (moving @ normals.T).max(axis=0)
+    return ((fixed @ normals.T).min(axis=0) - reach - shift @ normals.T).max(axis=1)
+
+
+def most_level_face(solid: Solid, sign: float) -> int | None:
+    """Index of the top (sign +1) or bottom (-1) face; None when all are too steep."""
+    face = int(np.argmax(sign * solid.normals[:, 2]))
+    return face if sign * solid.normals[face, 2] > STEEPEST else None
+
+
+def face_polygon(solid: Solid, face: int) -> np.ndarray:
+    """Corners (V, 2) of a face, seen from above."""
+    distance = solid.offsets[face] - solid.vertices @ solid.normals[face]
+    return solid.vertices[distance < 5e-4, :2]
 
 
 def vertical_gap(upper: Solid, lower: Solid) -> float:
