@@ -28,6 +28,7 @@ from gato_sim.constants import JOINT_NAMES
 from gato_sim.tasks import robot_spec
 
 CAMERAS = ("basket_front_left", "basket_front_right")
+DOMAIN = 1 + os.getpid() % 45  # test runs beside each other do not meet
 TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be busy
 CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
@@ -42,7 +43,7 @@ def save_checkpoint(folder: Path, spec: Spec | None = None) -> Path:
 
 
 @contextlib.contextmanager
-def environment(domain: int) -> Iterator[None]:
+def environment(domain: int = DOMAIN) -> Iterator[None]:
     """DDS on the loopback, in a domain of this test process."""
     wanted = transport.localhost() | {"ROS_DOMAIN_ID": str(domain), "OMP_NUM_THREADS": "1"}
     before = {key: os.environ.get(key) for key in wanted}
@@ -172,14 +173,14 @@ def run_stack(arguments: list[str], timeout: float = 120.0) -> subprocess.Comple
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 
-def processes_of_domain(domain: int) -> list[str]:
-    """Command lines of living processes that run a node in this ROS domain."""
+def living_nodes() -> list[str]:
+    """Command lines of processes that run a node in the ROS domain of these tests."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             environ = (folder / "environ").read_bytes().split(b"\0")
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if f"ROS_DOMAIN_ID={domain}".encode() in environ and "gato_ros." in command:
+            if f"ROS_DOMAIN_ID={DOMAIN}".encode() in environ and "gato_ros." in command:
                 found.append(command)
     return found
 

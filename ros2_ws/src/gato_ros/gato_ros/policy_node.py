@@ -73,8 +73,7 @@ class PolicyNode(LifecycleNode):
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Loads the checkpoint and compares it with the robot; fails with a list of differences."""
         try:
-            policy = self._load_policy()
-            self.control = Control(policy, policy.spec, self.parameters.gripper_joint)
+            self.control = self.load_control()
         except (ValueError, KeyError, OSError) as error:
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
@@ -126,7 +125,12 @@ class PolicyNode(LifecycleNode):
         self._destroy_entities()
         return super().on_shutdown(state)
 
-    def _load_policy(self) -> GatoPolicy:
+    def load_control(self) -> Control:
+        """The checkpoint's policy behind the robot's kinematics.
+
+        Raises FileNotFoundError or ValueError when the checkpoint is missing, damaged, or made for
+        another robot than the parameters declare; the message lists the differences.
+        """
         parameters = self.parameters
         folder = paths.find(parameters.checkpoint)
         policy = GatoPolicy.load(folder, temperature=parameters.temperature, seed=parameters.seed)
@@ -134,7 +138,7 @@ class PolicyNode(LifecycleNode):
         if differences:
             lines = "\n  ".join(differences)
             raise ValueError(f"{folder}: the checkpoint is for another robot:\n  {lines}")
-        return policy
+        return Control(policy, policy.spec, parameters.gripper_joint)
 
     def _create_outputs(self) -> None:
         arm_type, arm_topic = {

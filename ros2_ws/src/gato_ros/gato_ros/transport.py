@@ -9,7 +9,7 @@ from gato_ros import paths
 PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 RANGE = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 DOMAIN = "ROS_DOMAIN_ID"
-DOMAIN_OF_STACK = "71"  # apart from 0, where other ROS programs of this machine talk
+DOMAIN_OF_STACK = "97"  # apart from 0, where other ROS programs of this machine talk
 
 
 def localhost() -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""What the policy node refuses before anything moves, in this process."""
+
+import contextlib
+
+import pytest
+import rclpy
+import ros_examples
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.parameter import Parameter
+
+from gato_core.spec import Spec
+from gato_ros.policy_node import PolicyNode
+from gato_sim.tasks import robot_spec
+
+
+# A node whose constructor raised may linger in the graph: keep it from the nodes of other tests.
+DOMAIN = ros_examples.DOMAIN + 50
+
+
+@contextlib.contextmanager
+def policy_node(**parameters):
+    arguments = ["--ros-args"]
+    for name, value in parameters.items():
+        arguments += ["-p", f"{name}:={value}"]
+    with ros_examples.environment(DOMAIN):
+        rclpy.init(args=arguments)
+        try:
+            node = PolicyNode()
+            yield node
+            node.destroy_node()
+        finally:
+            rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def refusing(words: str, **parameters):
+    """The node refuses to configure, publishes nothing, and says why."""
+    with policy_node(**parameters) as node:
+        assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+        assert node.count_publishers("arm_velocity_controller/commands") == 0
+        with pytest.raises((ValueError, FileNotFoundError), match=words):
+            node.load_control()
+        yield
+
+
+def test_a_checkpoint_for_another_robot_is_refused_with_the_differences(tmp_path):
+    spec = robot_spec()
+    slow = Spec(spec.observation, spec.action, control_timestep=0.1)
+    checkpoint = ros_examples.save_checkpoint(tmp_path / "slow", slow)
+    with refusing("control_timestep: expected 0.05, got 0.1", checkpoint=checkpoint):
+        pass
+    words = "basket_front_left/pixels.height: expected 128, got 64"
+    with refusing(words, checkpoint=checkpoint, image_size=128, control_rate=10.0):
+        pass
+
+
+def test_a_damaged_checkpoint_is_refused(tmp_path):
+    damaged = ros_examples.save_checkpoint(tmp_path / "damaged")
+    content = bytearray((damaged / "model.safetensors").read_bytes())
+    content[-1] ^= 0xFF
+    (damaged / "model.safetensors").write_bytes(content)
+    with refusing("SHA-256", checkpoint=damaged):
+        pass
+
+
+def test_a_missing_checkpoint_is_refused(tmp_path):
+    with refusing("nowhere: expected a file or folder", checkpoint=tmp_path / "nowhere"):
+        pass
+
+
+def test_a_sound_checkpoint_configures_and_shutdown_leaves_no_publisher(tmp_path):
+    with policy_node(checkpoint=ros_examples.save_checkpoint(tmp_path / "sound")) as node:
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+        assert node.count_publishers("arm_velocity_controller/commands") == 1
+        assert node.trigger_shutdown() == TransitionCallbackReturn.SUCCESS
+        assert node.count_publishers("arm_velocity_controller/commands") == 0
+
+
+def test_parameters_out_of_range_are_refused():
+    with pytest.raises(rclpy.exceptions.InvalidParameterValueException, match="temperature"):
+        with policy_node(temperature=-1.0):
+            pass
+    with pytest.raises(ValueError, match="trigger: expected one of .*'state', 'clock'.*'never'"):
+        with policy_node(trigger="never"):
+            pass
+
+
+def test_parameters_cannot_change_under_a_running_policy(tmp_path):
+    with policy_node() as node:
+        (result,) = node.set_parameters([Parameter("checkpoint", value=str(tmp_path))])
+        assert not result.successful
