@@ -65,15 +65,15 @@ def tiny(positions: str = "rotary", **changes: object) -> ModelConfig:
     return replace(preset("debug"), positions=positions, context_timesteps=2, **changes)
 
 
-def random_model(config: ModelConfig, seed: int = 0, scale: float = 8.0) -> Gato:
-    """A network whose every part matters: fresh weights, enlarged, and no zero biases."""
+def random_model(config: ModelConfig, seed: int = 0, scale: float = 1.5) -> Gato:
+    """A network whose every part matters: fresh weights, enlarged, and no zeros."""
     torch.manual_seed(seed)
     model = Gato(config).eval()
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" not in name and parameter.ndim > 1:
+        for parameter in model.parameters():
+            if parameter.any():
                 parameter.mul_(scale)
-            elif "norm" not in name:
-                parameter.normal_(std=0.1)
+            else:
+                parameter.normal_(std=0.3)
         model.local_position.weight[-1] = 0.0
     return model

@@ -63,7 +63,7 @@ def policy_borders(num_timesteps):
 def test_cached_equals_full(positions, chunks):
     """Past several windows, under the same band mask; peers' caches are off by 26 to 51 %."""
     num_timesteps = 9
-    model = random_model(tiny(positions), scale=4.0)
+    model = random_model(tiny(positions))
     tokens = encode(model.config, 2, num_timesteps)
     borders = {
         "policy": policy_borders(num_timesteps),
@@ -79,7 +79,7 @@ def test_cached_equals_full(positions, chunks):
 @SCHEMES
 @torch.inference_mode()
 def test_before_the_first_eviction_it_is_plain_causal_attention(positions):
-    model = random_model(tiny(positions), scale=4.0)
+    model = random_model(tiny(positions))
     tokens = encode(model.config, 1, 3)
     cached = model.logits(cached_outputs(model, tokens, policy_borders(3)))[:, :-1]
     full = full_outputs(model, tokens)
@@ -92,7 +92,7 @@ def test_before_the_first_eviction_it_is_plain_causal_attention(positions):
 @SCHEMES
 @torch.inference_mode()
 def test_a_timestep_older_than_all_windows_has_no_influence(positions):
-    model = random_model(tiny(positions), scale=4.0)
+    model = random_model(tiny(positions))
     reach = model.config.num_layers * (model.config.context_timesteps - 1)
     tokens = encode(model.config, 1, reach + 2)
     other = encode(model.config, 1, reach + 2, seed=1)
@@ -132,7 +132,7 @@ def test_reset_forgets_everything(positions):
 @SCHEMES
 @torch.inference_mode()
 def test_one_robot_begins_anew_while_the_other_goes_on(positions):
-    model = random_model(tiny(positions), scale=4.0)
+    model = random_model(tiny(positions))
     tokens = encode(model.config, 2, 5)
     borders = [t * LENGTH for t in range(6)]
     undisturbed = cached_outputs(model, tokens, borders)
@@ -150,7 +150,7 @@ def test_one_robot_begins_anew_while_the_other_goes_on(positions):
 @torch.inference_mode()
 def test_a_robot_that_never_stops_computes_the_same():
     """Positions count up for ever: after 123 million timesteps nothing may have drifted."""
-    model = random_model(tiny(), scale=4.0)
+    model = random_model(tiny())
     tokens, borders = encode(model.config, 1, 4), policy_borders(4)
     cache = model.new_cache(LENGTH)
     young = cached_outputs(model, tokens, borders, cache)
@@ -163,7 +163,7 @@ def test_a_robot_that_never_stops_computes_the_same():
 @SCHEMES
 @torch.inference_mode()
 def test_bfloat16_cached_equals_full_to_its_precision(positions):
-    model = random_model(tiny(positions), scale=2.0).to(torch.bfloat16)
+    model = random_model(tiny(positions), scale=1.0).to(torch.bfloat16)
     tokens = encode(model.config, 1, 5)
     cached = model.logits(cached_outputs(model, tokens, policy_borders(5)))[:, :-1].float()
     mask = band_mask(5 * LENGTH, LENGTH, model.config.context_timesteps)

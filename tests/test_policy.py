@@ -33,7 +33,7 @@ def act(policy, stream):
 def test_the_policy_does_what_the_model_was_trained_for(positions, action_mode):
     """Its ids are the likeliest of the training-time forward pass over the same sequence."""
     config = tiny(positions, action_mode=action_mode)
-    model = random_model(config, scale=4.0)
+    model = random_model(config)
     policy = make_policy(model)
     observed = stream(config.context_timesteps)
     actions = act(policy, observed)
@@ -160,7 +160,7 @@ def test_a_bad_observation_is_refused_before_anything_is_remembered():
 @MODES
 def test_bfloat16_mostly_agrees_with_float32(action_mode):
     config = tiny(action_mode=action_mode)
-    exact, rounded = (random_model(config, scale=2.0) for _ in range(2))
+    exact, rounded = (random_model(config, scale=1.0) for _ in range(2))
     actions = act(make_policy(exact), stream(1))
     close = act(make_policy(rounded.to(torch.bfloat16)), stream(1))
     assert np.isfinite(close).all() and close.shape == actions.shape
