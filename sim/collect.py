@@ -148,6 +148,7 @@ def collect(config: CollectConfig) -> dict:
         start = stored["index"] + 1 if stored else 0
         attempts = _Attempts(config.out / "attempts.jsonl", start)
         progress = Progress(config.episodes, writer.num_episodes)
+        print(_opening(config, writer.num_episodes), file=sys.stderr)
         if writer.num_episodes < config.episodes:
             _fill(config, writer, attempts, progress, start)
         num_episodes = writer.num_episodes
@@ -273,6 +274,13 @@ def _in_order(results: Iterable[tuple[Trial, Episode]], start: int) -> Iterator[
         while start in waiting:
             yield waiting.pop(start)
             start += 1
+
+
+def _opening(config: CollectConfig, num_episodes: int) -> str:
+    return (
+        f"{config.out}: {num_episodes} of {config.episodes} episodes are there; objects "
+        f"{config.triplets}, {config.physics} physics, perturbation {config.perturb}"
+    )
 
 
 @contextlib.contextmanager

@@ -208,6 +208,11 @@ def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) 
     results = [old[key] for key in keys if key in old]
     missing = [trial for key, trial in keys.items() if key not in old]
     progress = Progress(len(trials), len(results))
+    print(
+        f"{config.folder}: {len(results)} of {len(trials)} episodes are there; "
+        f"{config.physics} physics",
+        file=sys.stderr,
+    )
     done = workers.run(
         partial(run_trial, setup), missing, num_workers=min(config.workers, len(missing))
     )
