@@ -28,8 +28,8 @@ GRIPPER = Continuous(
     low=(0.0,), high=(GRIPPER_LIMIT,), unit="0 open to 255 closed", names=("gripper",)
 )
 JOINTS = Continuous(low=JOINT_LOW, high=JOINT_HIGH, unit="rad", names=JOINT_NAMES)
-# One metre a side: a bin is 1 mm wide. The gripper points down in every episode, but what a
-# quaternion's sign does near w = 0 is the tokenizer's to see, so the whole range is kept.
+# One metre a side: a bin is 1 mm wide. The benchmark reports w >= 0; a gripper that points down
+# has w near 0, so the least tilt flips the sign of the other three, and the limits hold both.
 PINCH = Continuous(
     low=(0.1, -0.5, -0.2, -1.0, -1.0, -1.0, -1.0),
     high=(1.1, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0),
