@@ -23,6 +23,7 @@ import tyro
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
 from gato_sim import assets, suites, workers
+from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
 from gato_sim.provenance import versions
@@ -31,7 +32,6 @@ from gato_sim.tasks import robot_spec
 
 INSTRUCTION = "stack the red object on the blue object"
 STOP_AFTER = 20  # steps of success with the gripper away, then an episode is cut
-MAX_FAILURES = 100  # in a row: something is broken
 _TYPICAL_STEPS = 220
 _SPARE_BYTES = 200_000_000
 
@@ -146,7 +146,7 @@ def collect(config: CollectConfig) -> dict:
     with DatasetWriter(config.out, spec, task=INSTRUCTION) as writer:
         _check_disk(config, config.episodes - writer.num_episodes)
         start = stored["index"] + 1 if stored else 0
-        attempts = _Attempts(config.out / "attempts.jsonl", start)
+        attempts = Attempts(config.out / "attempts.jsonl", start)
         progress = Progress(config.episodes, writer.num_episodes)
         print(_opening(config, writer.num_episodes), file=sys.stderr)
         if writer.num_episodes < config.episodes:
@@ -164,7 +164,7 @@ def collect(config: CollectConfig) -> dict:
 def _fill(
     config: CollectConfig,
     writer: DatasetWriter,
-    attempts: _Attempts,
+    attempts: Attempts,
     progress: Progress,
     start: int,
 ) -> None:
@@ -188,51 +188,6 @@ def _fill(
             if complete:
                 return
             attempts.check(config.keep)
-
-
-class _Attempts:
-    """attempts.jsonl: a line per attempt, kept or not, in order; the tally of an expert's work.
-
-    Attempts from `start` on are dropped when opened: their episodes were not stored.
-    """
-
-    def __init__(self, path: Path, start: int) -> None:
-        self._path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        entries = [json.loads(line) for line in lines if line.endswith("}")]
-        self._entries = [entry for entry in entries if entry["index"] < start]
-        path.write_text("".join(json.dumps(entry) + "\n" for entry in self._entries))
-
-    @property
-    def num_attempts(self) -> int:
-        return len(self._entries)
-
-    @property
-    def success_rate(self) -> float:
-        return sum(entry["success"] for entry in self._entries) / max(1, len(self._entries))
-
-    def add(self, episode: Episode) -> None:
-        entry = {
-            "index": episode.info["index"],
-            "objects": episode.info["objects"],
-            "seed": episode.seed,
-            "success": episode.success,
-            "failure": episode.info["failure"],
-            "num_steps": len(episode),
-        }
-        self._entries.append(entry)
-        with self._path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def check(self, keep: str) -> None:
-        """Raises RuntimeError after MAX_FAILURES failures in a row when only successes count."""
-        recent = self._entries[-MAX_FAILURES:]
-        failures = [entry["failure"] for entry in recent if not entry["success"]]
-        if keep == "success" and len(failures) == MAX_FAILURES:
-            raise RuntimeError(
-                f"expected a success in {MAX_FAILURES} attempts, got none; the last failed "
-                f"because: {failures[-1]} (--keep all stores failures too)"
-            )
 
 
 def _stored_info(root: Path) -> dict | None:
