@@ -28,10 +28,10 @@ GRIPPER = Continuous(
     low=(0.0,), high=(GRIPPER_LIMIT,), unit="0 open to 255 closed", names=("gripper",)
 )
 JOINTS = Continuous(low=JOINT_LOW, high=JOINT_HIGH, unit="rad", names=JOINT_NAMES)
-# One metre a side: a bin is 1 mm wide. The benchmark reports w >= 0; a gripper that points down
-# has w near 0, so the least tilt flips the sign of the other three, and the limits hold both.
+PINCH_KEY = "sawyer/pinch/pose"
+# One metre a side: a bin is 1 mm wide.
 PINCH = Continuous(
-    low=(0.1, -0.5, -0.2, -1.0, -1.0, -1.0, -1.0),
+    low=(0.1, -0.5, -0.2, -1.0, 0.0, -1.0, -1.0),
     high=(1.1, 0.5, 0.8, 1.0, 1.0, 1.0, 1.0),
     unit="m and quaternion wxyz",
     names=("x", "y", "z", "qw", "qx", "qy", "qz"),
@@ -55,9 +55,18 @@ def robot_spec(
     proprioception = {
         "gripper/joints/angle": GRIPPER,
         "sawyer/joints/angle": JOINTS,
-        "sawyer/pinch/pose": PINCH,
+        PINCH_KEY: PINCH,
     }
     return Spec(images | proprioception, action=ACTION, control_timestep=CONTROL_TIMESTEP)
+
+
+def downward(pose: np.ndarray) -> np.ndarray:
+    """The same pose (7,), xyz and quaternion wxyz, with qx >= 0: how a policy meets it.
+
+    The benchmark has w >= 0, but a gripper that points down has w near 0: the least tilt would
+    flip the sign of all four.
+    """
+    return np.concatenate([pose[:3], -pose[3:]]) if pose[4] < 0 else pose
 
 
 def policy_observation(observation: Mapping[str, np.ndarray], spec: Spec) -> dict[str, np.ndarray]:
@@ -73,6 +82,8 @@ def policy_observation(observation: Mapping[str, np.ndarray], spec: Spec) -> dic
         value = observation[key]
         if not isinstance(modality, Image):
             value = np.atleast_1d(value[0])
+        if key == PINCH_KEY:
+            value = downward(value)
         modality.check(key, value)
         policy[key] = value
     return policy

@@ -13,12 +13,12 @@ from gato_ros.conversion import image_to_array, joint_positions
 from gato_sim.constants import GRIPPER_LIMIT
 from gato_sim.controller import Controller
 from gato_sim.simulation import FINGER_RANGE
+from gato_sim.tasks import PINCH_KEY, downward
 
 JOINT_STREAM = "joint_states"
 PIXELS = "/pixels"
 ARM_ANGLES = "sawyer/joints/angle"
 GRIPPER_ANGLE = "gripper/joints/angle"
-PINCH_POSE = "sawyer/pinch/pose"
 GRIPPER_JOINT = "finger_joint"  # of the Robotiq 2F-85: 0 rad open, 0.8 rad closed
 
 
@@ -33,11 +33,11 @@ def camera_names(spec: Spec) -> list[str]:
 
 def check_streams(spec: Spec) -> None:
     """Raises ValueError for an observation that no stream provides."""
-    known = {ARM_ANGLES, GRIPPER_ANGLE, PINCH_POSE} | {f"{c}{PIXELS}" for c in camera_names(spec)}
+    known = {ARM_ANGLES, GRIPPER_ANGLE, PINCH_KEY} | {f"{c}{PIXELS}" for c in camera_names(spec)}
     unknown = sorted(spec.observation.keys() - known)
     if unknown or ARM_ANGLES not in spec.observation:
         raise ValueError(
-            f"observation: expected {ARM_ANGLES}, optionally {GRIPPER_ANGLE}, {PINCH_POSE} and "
+            f"observation: expected {ARM_ANGLES}, optionally {GRIPPER_ANGLE}, {PINCH_KEY} and "
             f"<camera>{PIXELS}, got {list(spec.observation)}"
         )
 
@@ -65,8 +65,8 @@ def observation(
     values: dict[str, np.ndarray] = {ARM_ANGLES: angles.astype(np.float32)}
     if GRIPPER_ANGLE in spec.observation:
         values[GRIPPER_ANGLE] = gripper_units(joint_positions(joints, [gripper_joint]))
-    if PINCH_POSE in spec.observation:
-        values[PINCH_POSE] = controller.pinch_pose(angles).astype(np.float32)
+    if PINCH_KEY in spec.observation:
+        values[PINCH_KEY] = downward(controller.pinch_pose(angles)).astype(np.float32)
     for camera in camera_names(spec):
         values[f"{camera}{PIXELS}"] = _pixels(camera, messages[camera])
     spec.check_observation(values)
