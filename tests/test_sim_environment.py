@@ -187,7 +187,8 @@ def test_the_policys_pinch_quaternion_never_jumps():
     for seed in range(3):
         timestep = env.reset(seed=seed)
         for yaw_rate in np.repeat([1.0, -1.0], 25):
-            poses.append(gato_sim.policy_observation(timestep.observation, spec)["sawyer/pinch/pose"])
+            seen = gato_sim.policy_observation(timestep.observation, spec)
+            poses.append(seen["sawyer/pinch/pose"])
             timestep = env.step(np.array([0, 0, 0, yaw_rate, -255.0], np.float32))
     assert min(pose[4] for pose in poses) > 0.5
     assert np.ptp([pose[3] for pose in poses]) < 0.2
