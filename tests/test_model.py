@@ -81,6 +81,12 @@ def test_targets_only_equals_all_outputs(positions):
     assert torch.allclose(model(tokens), everywhere[tokens.target[:, 1:]], atol=1e-5)
 
 
+def test_without_targets_there_are_no_logits():
+    model = random_model(tiny())
+    tokens = encode(model.config, 2, 1)
+    assert model(replace(tokens, target=torch.zeros_like(tokens.target))).shape == (0, 1025)
+
+
 def test_rows_may_have_different_numbers_of_targets():
     model = random_model(tiny())
     tokens = encode(model.config, 2, 2)
@@ -227,6 +233,17 @@ def test_training_reaches_every_parameter_and_learns(positions, action_mode):
     assert without == []
     assert losses[0] == pytest.approx(np.log(1025), rel=0.15)
     assert losses[-1] < losses[0] - 1
+
+
+@pytest.mark.parametrize("name", ["debug", "control-5m"])
+def test_near_numbers_begin_with_near_vectors(name):
+    """With unrelated vectors a policy learned nothing from images where this one did."""
+    model = Gato(preset(name))
+    for table in (model.embedding.weight[:1024], model.patch_embedder.row.weight):
+        unit = F.normalize(table.detach(), dim=1)
+        similarity = unit @ unit.T
+        assert similarity.diagonal(1).min() > 0.9
+        assert similarity.diagonal(len(unit) // 2).max() < 0.6
 
 
 def test_tokens_without_position_stay_without():
