@@ -13,17 +13,24 @@ import mujoco
 import numpy as np
 
 from gato_core.episode import Episode
-from gato_sim.constants import MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY, WORKSPACE_HIGH
+from gato_sim.constants import (
+    BASKET_ORIGIN,
+    MAX_ANGULAR_VELOCITY,
+    MAX_LINEAR_VELOCITY,
+    WORKSPACE_HIGH,
+)
 from gato_sim.grasp import Grasp, Solid, best_grasp, convex_solid, rotation_matrix, wrapped
-from gato_sim.place import place_target, vertical_gap
+from gato_sim.objects import COLORS
+from gato_sim.place import place_target, separation, vertical_gap
 
-GAIN = 5.0  # 1/s
+GAIN = 8.0  # 1/s
 YAW_GAIN = 4.0
 OPEN, CLOSE = -255.0, 255.0
+WIDE_OPEN_ANGLE = 2.0
 OPEN_ANGLE = 10.0  # of 255: more open than this counts as open
 SHUT_ANGLE = 215.0  # closed without anything between the fingers
 WRIST_MARGIN = 0.12  # rad kept from the wrist's limits of +-pi/2
-COLORS = ("red", "green", "blue")
+FLOOR = BASKET_ORIGIN[2]
 
 HOVER = 0.015  # m between the fingertips and an object's top while not above the grasp
 CARRY = 0.03  # m between red and blue until red is above its place
@@ -56,7 +63,7 @@ class ScriptedExpert:
     def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Action float32 (5,): velocity x, y, z (m/s), yaw rate (rad/s), gripper (+-255)."""
         self._look(observation)
-        if self._releasing and self.touching & {_LEFT, _RIGHT}:
+        if self._releasing and self._in_hand():
             velocity, gripper = np.zeros(4), OPEN
         elif self._holds():
             velocity, gripper = self._place()
@@ -89,6 +96,10 @@ class ScriptedExpert:
 
     def _holds(self) -> bool:
         return {_LEFT, _RIGHT} <= self.touching
+
+    def _in_hand(self) -> bool:
+        """A finger touches red and can still open further."""
+        return bool({_LEFT, _RIGHT} & self.touching) and self.angle > WIDE_OPEN_ANGLE
 
     def _stacked(self) -> bool:
         above = self.poses["red"][:3] - self.poses["blue"][:3]
@@ -186,20 +197,36 @@ class ScriptedExpert:
             self.stage = "release"
             return np.zeros(4), OPEN
         wanted = np.clip((distance - 0.004) * FUNNEL, 0, CARRY)
-        rise = min(wanted - gap, WORKSPACE_HIGH[2] - 0.002 - self.pinch[2])
-        if wanted == 0:
-            rise -= 0.002
-        sideways = np.clip(1 - (rise - 0.01) / 0.02, 0, 1)
+        rise = wanted - gap if wanted > 0 else -gap - 0.002
+        bottom = red.vertices[:, 2].min()
+        sideways = min(np.clip((bottom - FLOOR - 0.003) / 0.01, 0, 1), self._free(blue, rise))
+        if distance > 0.03:
+            green = self.solids["green"]
+            over = green.top + CARRY / 2 - bottom
+            sideways = min(sideways, self._free(green, over))
+            if _apart(red, green) < over + 0.03:
+                rise = max(rise, over)
+        rise = min(rise, WORKSPACE_HIGH[2] - 0.002 - self.pinch[2])
         self.stage = "lift" if sideways < 0.5 else "carry" if wanted > 0 else "place"
         return np.array([*(sideways * error), rise, 0.0]), CLOSE
 
+    def _free(self, other: Solid, rise: float) -> float:
+        """Share of sideways speed while red must still rise this much to pass over another."""
+        apart = _apart(self.solids["red"], other)
+        return float(np.clip(max((apart - rise) / 0.02, 1.5 - rise / 0.02), 0, 1))
+
     def _retreat(self) -> tuple[np.ndarray, float]:
-        if {_LEFT, _RIGHT} & self.touching:
+        if self._in_hand():
             self.stage = "release"
             return np.zeros(4), OPEN
         rise = min(self.solids["red"].top + RETREAT, WORKSPACE_HIGH[2] - 0.005) - self.pinch[2]
         self.stage = "retreat" if rise > 0.01 else "done"
         return np.array([0, 0, max(rise, 0.0), 0.0]), OPEN
+
+
+def _apart(first: Solid, second: Solid) -> float:
+    """Horizontal distance between two solids, seen from above."""
+    return float(separation(np.zeros((1, 2)), first.vertices[:, :2], second.vertices[:, :2])[0])
 
 
 def _solid_of(model: mujoco.MjModel, color: str) -> Solid:
