@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import grasp, policy_observation, robot_spec
+from gato_sim import grasp, perturb, policy_observation, robot_spec
 from gato_sim.expert import ScriptedExpert
 
 WIDE_OPEN = (-np.pi, np.pi)
@@ -78,3 +78,24 @@ def test_same_seed_same_actions_inside_the_bounds(env):
     assert first.dtype == np.float32
     spec = env.action_spec()
     assert (first >= spec.minimum).all() and (first <= spec.maximum).all()
+
+
+def test_perturbation_leaves_the_label_clean():
+    disturb = perturb.load("mild", seed=3)
+    labels = np.tile(np.float32([0.01, 0, -0.07, 0, -255]), (300, 1))
+    kept = labels.copy()
+    executed = np.array([disturb(label) for label in labels])
+    np.testing.assert_array_equal(labels, kept)
+    changed = (executed != labels).any(axis=1).mean()
+    assert 0.03 < changed < 0.4
+
+
+def test_same_seed_same_perturbation():
+    label = np.float32([0, 0, 0.07, 0, 255])
+    first, again = (perturb.load("mild", seed=5) for _ in range(2))
+    assert all((first(label) == again(label)).all() for _ in range(200))
+
+
+def test_unknown_perturbation_names_the_known_ones():
+    with pytest.raises(ValueError, match="mild.*'wild'"):
+        perturb.load("wild", seed=0)
