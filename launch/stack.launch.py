@@ -7,24 +7,24 @@ ros2 launch gato_bringup stack.launch.py --show-args
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
-    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     SetEnvironmentVariable,
     Shutdown,
 )
-from launch.conditions import IfCondition, LaunchConfigurationEquals
+from launch.conditions import IfCondition
 from launch.event_handlers import OnProcessExit
 from launch.events import matches_action
-from launch.substitutions import LaunchConfiguration
+from launch.substitutions import EqualsSubstitution, LaunchConfiguration
 from launch_ros.actions import LifecycleNode, Node
 from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
+
+from launch import LaunchContext, LaunchDescription
 
 SHARE = Path(get_package_share_directory("gato_bringup"))
 AS_IN_FILE = "; empty: as in params_file"
@@ -87,7 +87,7 @@ def keep_on_localhost() -> list[SetEnvironmentVariable]:
         "FASTDDS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds_localhost.xml"),
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
     }
-    condition = LaunchConfigurationEquals("network", "localhost")
+    condition = IfCondition(EqualsSubstitution(LaunchConfiguration("network"), "localhost"))
     return [SetEnvironmentVariable(*item, condition=condition) for item in variables.items()]
 
 
@@ -113,7 +113,12 @@ def nodes(context: LaunchContext) -> list:
     policy = LifecycleNode(**common("policy_node", {**given("checkpoint"), **use_sim_time}))
     robot = Node(**common("sim_node", given("task")))
     status = Node(**common("status_node", {}))
-    robot_ended = OnProcessExit(target_action=robot, on_exit=[Shutdown(reason="the robot ended")])
+    robot_ended = OnProcessExit(
+        target_action=robot,
+        on_exit=lambda _, context: (
+            None if context.is_shutdown else Shutdown(reason="the robot ended")
+        ),
+    )
     return [robot, policy, status, RegisterEventHandler(robot_ended), *autostart(policy)]
 
 
@@ -137,7 +142,7 @@ def autostart(policy: LifecycleNode) -> list:
         target_lifecycle_node=policy,
         start_state="configuring",
         goal_state="unconfigured",
-        entities=[LogInfo(msg="policy_node refused to configure: its error says why")],
+        entities=[Shutdown(reason="policy_node refused to configure: its error says why")],
     )
     return [
         RegisterEventHandler(configured),

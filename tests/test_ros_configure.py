@@ -12,7 +12,6 @@ from gato_core.spec import Spec
 from gato_ros.policy_node import PolicyNode
 from gato_sim.tasks import robot_spec
 
-
 # A node whose constructor raised may linger in the graph: keep it from the nodes of other tests.
 DOMAIN = ros_examples.DOMAIN + 50
 

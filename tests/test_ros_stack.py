@@ -57,7 +57,7 @@ def test_one_episode_leaves_report_and_video_and_no_process(tmp_path, checkpoint
     assert report["policy"]["num_ticks"] > NUM_STEPS // 2
     assert report["policy"]["latency_ms"].keys() >= {"receive", "prefill", "decode", "total"}
     num_frames, _ = imageio_ffmpeg.count_frames_and_secs(str(out / "video.mp4"))
-    assert num_frames == NUM_STEPS // 2
+    assert num_frames == NUM_STEPS // 2 - 1
     assert ros_examples.living_nodes() == []
 
 

@@ -20,9 +20,9 @@ setup(
     ],
     entry_points={
         "console_scripts": [
-            "policy_node = gato_ros.policy_node:main",
-            "sim_node = gato_ros.sim_node:main",
-            "status_node = gato_ros.status_node:main",
+            "policy_node = gato_ros.nodes:policy_node",
+            "sim_node = gato_ros.nodes:sim_node",
+            "status_node = gato_ros.nodes:status_node",
         ],
     },
     zip_safe=False,

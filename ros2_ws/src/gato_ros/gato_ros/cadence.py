@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 
@@ -66,6 +67,16 @@ class Cadence:
             "rate_hz": self.rate(),
             "latency_ms": self.percentiles(newest),
         }
+
+
+class CpuMeter:
+    """How many cores this process has kept busy since the meter was made."""
+
+    def __init__(self) -> None:
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+
+    def cores(self) -> float:
+        return (time.process_time() - self._cpu) / (time.monotonic() - self._wall + 1e-9)
 
 
 def summary(durations: np.ndarray) -> dict[str, float]:

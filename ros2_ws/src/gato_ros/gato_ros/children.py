@@ -19,12 +19,12 @@ def start(
     overrides: Mapping[str, bool | int | float | str],
     log: Path | None,
 ) -> subprocess.Popen:
-    """Starts `python -m gato_ros.<name>`; its output goes to `log`, or to ours with None.
+    """Starts `python -m gato_ros.nodes <name>`; its output goes to `log`, or to ours with None.
 
     In a session of its own, so that Ctrl-C reaches us alone and we end it in order; should we be
     killed, the kernel sends it SIGTERM.
     """
-    command = [sys.executable, "-m", f"gato_ros.{name}", "--ros-args"]
+    command = [sys.executable, "-m", "gato_ros.nodes", name, "--ros-args"]
     command += ["--params-file", str(params_file)]
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]

@@ -17,7 +17,7 @@ def find(name: str) -> Path:
     """
     if not name:
         raise FileNotFoundError("expected the name of a file or folder, got an empty string")
-    candidates = [Path(name), *(root / name for root in _roots())]
+    candidates = dict.fromkeys([Path(name), *(root / name for root in _roots())])
     for path in candidates:
         if path.exists():
             return path

@@ -9,7 +9,6 @@ the stream. Late ticks are skipped and counted, never queued.
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +34,6 @@ from gato_ros import (
     ingest,
     paths,
     policy_parameters,
-    process,
     topics,
 )
 from gato_ros.control import Control
@@ -96,6 +94,7 @@ class PolicyNode(LifecycleNode):
             else StateTrigger(self._latest, timestep)
         )
         self.cadence = cadence.Cadence(timestep)
+        self._cpu = cadence.CpuMeter()
         self._counts = dict.fromkeys(COUNTS, 0)
         self._problems: list[str] = []
         self._moving = False
@@ -251,7 +250,7 @@ class PolicyNode(LifecycleNode):
         self._problems = problems
         text = "; ".join(problems)
         if not self._moving:
-            self.get_logger().info(f"waiting: {text}", throttle_duration_sec=5.0)
+            self.get_logger().info(f"waiting: {text}", throttle_duration_sec=5.0, skip_first=True)
             return
         self.get_logger().warning(f"holding: {text}")
         self._moving = False
@@ -286,16 +285,9 @@ class PolicyNode(LifecycleNode):
         level = diagnostics.WARN if self._problems else diagnostics.OK
         summary = "; ".join(self._problems) or ("moving" if self._moving else "waiting")
         values = self.cadence.report(cadence.NEWEST if final else LIVE_TICKS)
-        values |= self._counts | {"checkpoint": self.parameters.checkpoint}
+        values |= self._counts | {"cpu_cores": self._cpu.cores()}
+        values |= {"checkpoint": self.parameters.checkpoint}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(
             diagnostics.status_message(self.get_name(), level, summary, values, stamp)
         )
-
-
-def main() -> int:
-    return process.run(PolicyNode, PolicyNode.run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

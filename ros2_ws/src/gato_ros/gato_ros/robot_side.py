@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 
@@ -13,6 +14,7 @@ class CommandInput:
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
         self.num_timeouts = 0
+        self.arrived_at = 0.0  # by the wall clock, s
         self._changed = threading.Condition()
         self.restart()
 
@@ -28,6 +30,7 @@ class CommandInput:
         """A command (7,) in rad/s that arrived at simulated time `now`."""
         with self._changed:
             self._velocities, self._arrival, self._is_new = velocities, now, True
+            self.arrived_at = time.monotonic()
             self._changed.notify_all()
 
     def put_gripper(self, command: float) -> None:

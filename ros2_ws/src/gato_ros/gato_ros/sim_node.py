@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -26,8 +26,8 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 import gato_sim
-from gato_ros import conversion, ingest, process, sim_parameters, topics
-from gato_ros.cadence import NEWEST, summary
+from gato_ros import conversion, ingest, sim_parameters, topics
+from gato_ros.cadence import NEWEST, CpuMeter, summary
 from gato_ros.pacing import Pace
 from gato_ros.robot_side import CommandInput
 from gato_sim import video
@@ -59,9 +59,10 @@ class SimNode(Node):
         self._time = STEP_NS  # never 0, which means "no stamp"
         self._commands = CommandInput(parameters.command_timeout)
         self._pace = Pace(CONTROL_TIMESTEP, parameters.real_time_factor)
+        self._cpu = CpuMeter()
         self._answers: deque[float] = deque(maxlen=NEWEST)
         self._compute = 0.0  # s from an answer to the next state, a running mean
-        self._answered_at = self._published_at = time.monotonic()
+        self._computing_since = self._published_at = time.monotonic()
         self._num_steps = self._num_answered = 0
         self._results: list[dict] = []
         self._progress: dict = {}
@@ -112,7 +113,7 @@ class SimNode(Node):
             self._commands.put_gripper(ingest.gripper_command(velocity))
 
     @contextlib.contextmanager
-    def _reported_errors(self):
+    def _reported_errors(self) -> Iterator[None]:
         """A command that makes no sense is refused and reported; the watchdog sees to the rest."""
         try:
             yield
@@ -144,18 +145,19 @@ class SimNode(Node):
     def _is_finished(self) -> bool:
         return 0 < self.parameters.episodes <= len(self._results)
 
-    def _run_episode(self, stop: threading.Event, add_frame) -> None:
+    def _run_episode(
+        self, stop: threading.Event, add_frame: Callable[[np.ndarray], None] | None
+    ) -> None:
         self._begin_episode()
         while self._progress["step"] < self.parameters.episode_steps:
             self._publish_state(stop)
+            self._film(add_frame)
             answered = self._await_command(stop)
             if self._is_interrupted(stop):
                 return
             if self._commands.has_begun:
                 self._advance(answered)
                 self._note_progress()
-                if add_frame is not None and self._progress["step"] % self._video_every == 0:
-                    add_frame(self._frame())
             self._time += STEP_NS
             if self._progress["step"] % REPORT_STEPS == 0:
                 self._report_episode()
@@ -168,7 +170,7 @@ class SimNode(Node):
         self._reset_asked.clear()
         self._reset_done.set()
         self._pace.restart()
-        self._answered_at = time.monotonic()
+        self._computing_since = time.monotonic()
         # its stamp is that of the first state, published after it
         self._episode_start.publish(conversion.time_message(self._time))
 
@@ -180,7 +182,7 @@ class SimNode(Node):
             conversion.fill_image(message, simulation.render(camera, size), stamp)
             info.header.stamp = stamp
         self._fill_joints(stamp)
-        self._compute += 0.1 * (time.monotonic() - self._answered_at - self._compute)
+        self._compute += 0.1 * (time.monotonic() - self._computing_since - self._compute)
         self._pace.wait(stop)
         self._commands.expect()
         for image_publisher, image, info_publisher, info in self._images.values():
@@ -206,7 +208,7 @@ class SimNode(Node):
         answered = self._commands.wait(patience)
         while not answered and time.monotonic() < end and not self._is_interrupted(stop):
             answered = self._commands.wait(min(0.1, end - time.monotonic()))
-        self._answered_at = time.monotonic()
+        self._computing_since = time.monotonic()
         return answered
 
     def _advance(self, answered: bool) -> None:
@@ -216,7 +218,7 @@ class SimNode(Node):
         self._num_steps += 1
         self._num_answered += answered
         if answered:
-            self._answers.append(self._answered_at - self._published_at)
+            self._answers.append(self._commands.arrived_at - self._published_at)
 
     def _is_interrupted(self, stop: threading.Event) -> bool:
         return stop.is_set() or self._reset_asked.is_set()
@@ -230,16 +232,19 @@ class SimNode(Node):
             "success_strict": success and self.env.success_strict(),
         }
 
-    def _frame(self) -> np.ndarray:
-        """One frame of the video: the robot, what the policy sees, and how it goes."""
-        render, size = self.env.simulation.render, self.parameters.image_size
+    def _film(self, add_frame: Callable[[np.ndarray], None] | None) -> None:
+        """Draws the robot, what the policy sees and how it goes, while the policy is computing."""
+        step = self._progress["step"]
+        if add_frame is None or not self._commands.has_begun or step % self._video_every:
+            return
         lines = [
             f"episode {len(self._results) + 1}  {', '.join(self.env.triplet)}",
-            f"{self._progress['step'] * CONTROL_TIMESTEP:.1f} s",
+            f"{step * CONTROL_TIMESTEP:.1f} s",
             "stacked" if self._progress["success_end"] else "",
         ]
-        cameras = [render(camera, size) for camera in self.parameters.cameras]
-        return video.compose(render("main_camera", VIDEO_SIZE), cameras, lines)
+        cameras = [conversion.image_to_array(message) for _, message, _, _ in self._images.values()]
+        robot = self.env.simulation.render("main_camera", VIDEO_SIZE)
+        add_frame(video.compose(robot, cameras, lines))
 
     def _report_episode(self) -> None:
         results = self._results
@@ -261,15 +266,8 @@ class SimNode(Node):
                 "num_answered_in_step": self._num_answered,
                 "num_late": self._pace.num_late,
                 "num_command_timeouts": self._commands.num_timeouts,
+                "cpu_cores": self._cpu.cores(),
                 "answer_ms": summary(np.array(self._answers)),
             },
         }
         self._episode.publish(String(data=json.dumps(report)))
-
-
-def main() -> int:
-    return process.run(SimNode, SimNode.run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,8 +6,6 @@ A process of its own: it can neither slow the control loop nor stop it.
 from __future__ import annotations
 
 import json
-import os
-import platform
 import sys
 import threading
 import time
@@ -17,8 +15,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from gato_ros import diagnostics, process, topics
+from gato_ros import diagnostics, topics
 from gato_ros.parameters import declare
+from gato_sim.provenance import machine
 
 LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a file
 LAST_MESSAGES = 0.3  # s to wait for what the other nodes say when they end
@@ -66,7 +65,7 @@ class StatusNode(Node):
             "policy": self._policy,
             "episodes": self._episode,
             "wall_seconds": time.time() - self._started,
-            "hardware": {"processor": processor(), "num_cpus": os.cpu_count()},
+            "machine": machine(),
         }
 
 
@@ -90,21 +89,3 @@ def line(policy: dict, episode: dict) -> str:
         )
         parts.append(f"success {episode['num_success_end']}/{episode['num_finished']}")
     return " | ".join(parts) or "waiting for the robot and the policy"
-
-
-def processor() -> str:
-    """The processor's name as the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [text.split(":", 1)[1].strip() for text in lines if text.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def main() -> int:
-    return process.run(StatusNode, StatusNode.run)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

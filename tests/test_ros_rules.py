@@ -1,0 +1,81 @@
+"""Rules of the ROS part that no type checker knows."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import rclpy
+import ros_examples
+import yaml
+from catkin_pkg.package import parse_package
+
+from gato_ros import policy_parameters, sim_parameters
+from gato_ros.parameters import declare
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "ros2_ws/src/gato_ros/gato_ros").glob("*.py"))
+SOURCES += sorted((ROOT / "launch").glob("*.py"))
+
+
+def calls(name: str) -> list[tuple[str, ast.Call]]:
+    """Every call of a function or method with this name in the sources, and where."""
+    found = []
+    for file in SOURCES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                if called == name:
+                    found.append((f"{file.name}:{node.lineno}", node))
+    return found
+
+
+def test_no_executor_that_stalls_and_no_spin_that_hangs():
+    """The MultiThreadedExecutor of rclpy 7 and 9 stalls; an EventsExecutor without a finite
+    timeout never returns and holds the interpreter's lock."""
+    forbidden = ("MultiThreadedExecutor", "spin", "spin_until_future_complete")
+    places = [
+        place for name in forbidden for place, call in calls(name) if call.args or name != "spin"
+    ]
+    assert places == []
+    for place, call in calls("spin_once"):
+        assert any(keyword.arg == "timeout_sec" for keyword in call.keywords), place
+    assert calls("spin_once")
+
+
+def test_launch_folder_is_no_package():
+    """With an __init__.py it would hide ROS's `launch` from programs started in the root."""
+    assert not (ROOT / "launch/__init__.py").exists()
+
+
+def test_package_manifests_are_valid():
+    """colcon says nothing about an invalid one: `ros2 run` just does not find the package."""
+    for folder, name in ((ROOT, "gato_bringup"), (ROOT / "ros2_ws/src/gato_ros", "gato_ros")):
+        package = parse_package(str(folder / "package.xml"))
+        assert package.name == name
+        assert package.get_build_type() == "ament_python"
+        assert (folder / "resource" / name).exists()
+
+
+@pytest.mark.parametrize(
+    "name, declare_all",
+    [
+        ("sim_node", sim_parameters.declare_all),
+        ("policy_node", policy_parameters.declare_all),
+        ("status_node", lambda node: declare(node, "report", "", "")),
+    ],
+)
+def test_parameter_file_names_exactly_the_parameters_of_its_nodes(name, declare_all):
+    """rclpy ignores a misspelt one without a word."""
+    params = yaml.safe_load((ROOT / "config/stack.yaml").read_text())
+    in_file = set(params[f"/**/{name}"]["ros__parameters"]) - {"use_sim_time"}
+    with ros_examples.environment():
+        rclpy.init(args=["--ros-args", "--params-file", str(ROOT / "config/stack.yaml")])
+        try:
+            node = rclpy.create_node(name)
+            before = set(node._parameters)
+            declare_all(node)
+            declared = set(node._parameters) - before
+            node.destroy_node()
+        finally:
+            rclpy.try_shutdown()
+    assert in_file == declared
