@@ -149,7 +149,7 @@ def places(
 
 def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
     """Rotary position embedding: pairs (i, i + K/2) turned by their angle."""
-    cos_BL1K, sin_BL1K = rotation_BL1K
+    cos_BL1K, sin_BL1K = (x.to(x_BLHK.dtype) for x in rotation_BL1K)
     swapped_BLHK = x_BLHK.roll(x_BLHK.shape[-1] // 2, dims=-1)
     return torch.addcmul(x_BLHK * cos_BL1K, swapped_BLHK, sin_BL1K)
 
