@@ -22,7 +22,7 @@ import tyro
 
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_sim import assets, suites, workers
+from gato_sim import assets, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
@@ -111,11 +111,10 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         image_size=config.image_size,
     )
     with contextlib.closing(env):
-        disturb = None
+        perturbation = None
         if config.perturb != "none":
-            from gato_sim import perturb
-
-            disturb = perturb.load(config.perturb, suites.stable_seed("perturb", trial.seed))
+            draws = suites.stable_seed("perturb", trial.seed)
+            perturbation = perturb.load(config.perturb, draws)
         episode = rollout(
             env,
             ScriptedExpert(env, seed=trial.seed),
@@ -124,7 +123,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
             source="expert",
             seed=trial.seed,
             max_steps=config.max_steps,
-            perturb=disturb,
+            perturb=perturbation,
             stop_after=STOP_AFTER,
         )
     episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}

@@ -27,7 +27,7 @@ def gato(tmp_path, monkeypatch, capfd):
 def test_collect_train_inspect_evaluate(gato, tmp_path):
     collected = gato(
         *("collect", "--out", "demos", "--episodes", "5", "--keep", "all"),
-        *("--max-steps", "30", "--image-size", "32", "--workers", "1", "--perturb", "none"),
+        *("--max-steps", "30", "--image-size", "32", "--workers", "1"),
     )
     assert collected["episodes"] == 5
     trained = gato(
