@@ -158,6 +158,11 @@ def test_prompts_are_quarter_of_sequences_half_of_them_ends(dataset):
         assert prompt.stop - prompt.start + window.stop - window.start <= 4
 
 
+def test_prompt_that_fills_the_context_is_refused(dataset):
+    with pytest.raises(ValueError, match="prompt_timesteps: expected 1..3"):
+        make(dataset, prompt_fraction=0.25, prompt_timesteps=4)
+
+
 def test_weights_say_how_often_a_dataset_is_drawn(dataset):
     sampling = Sampling(context_timesteps=4, batch_size=2000, seed=0, weights=(3.0, 1.0))
     sequences = Sequences([dataset] * 2, [range(8)] * 2, TOKENIZER, sampling)

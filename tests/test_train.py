@@ -119,7 +119,7 @@ def test_overfits_a_small_dataset(config):
         save_every=80, log_every=10, stochastic_depth=0.0, context_timesteps=1, shift=0, color=0.0,
     )  # fmt: skip
     train(config)
-    assert losses(config)[0] > 5.0 and losses(config)[-1] < 3.5
+    assert losses(config)[0] > 4.5 and losses(config)[-1] < 3.5
 
 
 def test_fine_tuning_begins_with_the_weights(config):
@@ -172,7 +172,7 @@ def test_run_keeps_its_resolved_configuration(config):
         ({"ema": 1.5}, "ema"),
         ({"model": "debug", "init_from": "x"}, "model"),
         ({"weights": (1.0, 2.0), "data": ("one",)}, "weights"),
-        ({"prompt_fraction": 0.25, "context_timesteps": 1}, "prompt_timesteps"),
+        ({"prompt_fraction": 1.25}, "prompt_fraction"),
     ],
 )
 def test_contradictions_are_refused(changes, message):

@@ -108,6 +108,11 @@ class Sequences:
                 )
             _check_positions(dataset, sampling)
         length = sampling.context_timesteps
+        if sampling.prompt_fraction and not 0 < sampling.prompt_timesteps < length:
+            raise ValueError(
+                f"prompt_timesteps: expected 1..{length - 1} within context_timesteps {length}, "
+                f"got {sampling.prompt_timesteps}"
+            )
         self._windows = [_windows(d, e, length) for d, e in zip(datasets, episodes)]
         counts = np.array([w.end[-1] if len(w.end) else 0 for w in self._windows], float)
         weights = np.array(sampling.weights or counts, float) * (counts > 0)
