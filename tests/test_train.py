@@ -16,7 +16,7 @@ from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.config import PRESETS, TrainConfig, load
-from gato_training.loss import action_errors, masked_loss, smoothed_targets
+from gato_training.loss import action_bins, action_errors, masked_loss, smoothed_targets
 from gato_training.train import learning_rate, main, train
 
 SPEC = Spec(
@@ -215,8 +215,14 @@ def test_narrow_smoothing_is_cross_entropy():
     torch.testing.assert_close(hard, torch.nn.functional.cross_entropy(logits, label))
 
 
-def test_perfect_logits_have_no_error():
+def test_errors_are_shares_of_the_range_by_dimension():
     tokenizer = Tokenizer(SPEC, Vocabulary(num_text=0))
-    label = torch.tensor([10, 1000, 700, 3])
-    errors = action_errors(torch.nn.functional.one_hot(label, 1025).float(), label, tokenizer)
-    assert errors == {"error/x": 0.0, "side/x": 1.0, "error/grip": 0.0, "side/grip": 1.0}
+    label = torch.tensor([512, 1000, 700, 3])
+    answer = torch.tensor([0, 1000, 700, 600])
+    logits = torch.nn.functional.one_hot(answer, 1025).float()
+    bins = action_bins(logits, label, tokenizer)
+    assert action_errors(*bins, SPEC.action) == {
+        "error/x": 0.25,
+        "error/grip": pytest.approx(597 / 2048),
+        "side/grip": 0.5,  # x has no label in the outer quarters
+    }

@@ -144,7 +144,9 @@ def _check_ranges(config: TrainConfig) -> None:
 
 
 # what made a policy move in a few CPU hours; each departure from the paper is named in the fields
-_CONTROL = TrainConfig(model="control-2m", target_smoothing=8.0, shift=2, color=0.2)
+_CONTROL = TrainConfig(
+    model="control-2m", learning_rate=1e-3, target_smoothing=8.0, shift=2, color=0.2
+)
 PRESETS = {
     "control": _CONTROL,
     # appendix E: constant learning rate, dropout; 1e-4 is for networks this small, the paper's 1e-5

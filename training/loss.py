@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gato_core.spec import Continuous, Spec
+from gato_core.spec import Continuous, Discrete
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import NUM_BINS
 
@@ -48,27 +48,32 @@ def auxiliary_loss(predicted_M3: Tensor, position_M3: Tensor) -> Tensor:
     return F.smooth_l1_loss(predicted_M3.float(), position_M3 / AUXILIARY_SCALE)
 
 
-@torch.no_grad()
-def action_errors(logits_NV: Tensor, id_N: Tensor, tokenizer: Tokenizer) -> dict[str, float]:
-    """How far the likeliest actions are from the labels, by dimension.
-
-    error/<name>: mean absolute, as a share of the dimension's range (of wrong values if discrete).
-    side/<name>: share on the same side of the range's middle as the label; tells an open from a
-    closed gripper. Averages over text targets are left out.
-    """
+def action_bins(logits_NV: Tensor, id_N: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+    """The likeliest and the true bins (M, A) of M actions; text targets are left out."""
     first, last = tokenizer.action_ids
-    spec: Spec = tokenizer.spec
     is_action_N = (id_N >= first) & (id_N < last)
     likeliest_N = logits_NV[is_action_N, first:last].argmax(dim=1)
-    got = likeliest_N.reshape(-1, spec.num_action_tokens)
-    label = (id_N[is_action_N] - first).reshape(-1, spec.num_action_tokens)
-    result: dict[str, float] = {}
-    for i, name in enumerate(spec.action.names):
-        if isinstance(spec.action, Continuous):
-            error = (got[:, i] - label[:, i]).abs().float().mean() / NUM_BINS
-            middle = NUM_BINS // 2
-            side = ((got[:, i] >= middle) == (label[:, i] >= middle)).float().mean()
-            result |= {f"error/{name}": error.item(), f"side/{name}": side.item()}
-        else:
-            result[f"error/{name}"] = (got[:, i] != label[:, i]).float().mean().item()
+    num_action_tokens = tokenizer.spec.num_action_tokens
+    label_N = id_N[is_action_N] - first
+    return likeliest_N.view(-1, num_action_tokens), label_N.view(-1, num_action_tokens)
+
+
+def action_errors(got_MA: Tensor, label_MA: Tensor, action: Continuous | Discrete) -> dict:
+    """How far the likeliest actions are from the labels, {figure/<dimension>: number}.
+
+    error: mean absolute, as a share of the dimension's range; of wrong values if discrete.
+    side: of the labels in the outer quarters of the range, the share on whose side of the middle
+    the action is; tells an open from a closed gripper. Left out where there are no such labels.
+    """
+    result = {}
+    middle = NUM_BINS // 2
+    for name, got, label in zip(action.names, got_MA.T, label_MA.T):
+        if isinstance(action, Discrete):
+            result[f"error/{name}"] = (got != label).float().mean().item()
+            continue
+        result[f"error/{name}"] = (got - label).abs().float().mean().item() / NUM_BINS
+        outer = (label - middle).abs() >= NUM_BINS // 4
+        if outer.any():
+            same = (got >= middle) == (label >= middle)
+            result[f"side/{name}"] = same[outer].float().mean().item()
     return result

@@ -173,19 +173,20 @@ def average(averaged: Gato, model: Gato, decay: float) -> None:
 def evaluate(run: Run, held_out: Sequences) -> dict[str, float]:
     """Loss, hard loss and action errors of the averaged weights, always on the same sequences."""
     run.averaged.eval()
-    sums: dict[str, float] = {}
     num_batches = run.config.num_evaluation_batches
+    sums = {"loss": 0.0, "hard_loss": 0.0}
+    bins = []
     for number in range(num_batches):
         batch = held_out.batch(number)
         losses, logits_NV = objective(run, batch, run.averaged)
-        tokens = to_tensors(batch.tokens, run.device)
-        id_N = tokens.id[tokens.target]
+        id_N = torch.from_numpy(batch.tokens.id[batch.tokens.target]).to(run.device)
         hard = loss.masked_loss(logits_NV, id_N, run.tokenizer.action_ids)
-        values = {"loss": losses["loss"].item(), "hard_loss": hard.item()}
-        values |= loss.action_errors(logits_NV, id_N, run.tokenizer)
-        for name, value in values.items():
-            sums[name] = sums.get(name, 0.0) + value / num_batches
-    return {f"held_out/{name}": value for name, value in sums.items()}
+        sums["loss"] += losses["loss"].item() / num_batches
+        sums["hard_loss"] += hard.item() / num_batches
+        bins.append(loss.action_bins(logits_NV, id_N, run.tokenizer))
+    got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
+    errors = loss.action_errors(got_MA, label_MA, run.tokenizer.spec.action)
+    return {f"held_out/{name}": value for name, value in (sums | errors).items()}
 
 
 class Stop:
