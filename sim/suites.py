@@ -105,7 +105,9 @@ def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
             try:
                 objects.parse_task(task)
             except ValueError as error:
-                raise ValueError(f"suite: one of {', '.join(SUITES)}, or else {error}") from None
+                raise ValueError(
+                    f"suite: expected one of {', '.join(SUITES)}, or tasks; {error}"
+                ) from None
     label = name if name in SUITES else "tasks"
     return (
         Trial(task, index, seed, draw_objects(task, seed))

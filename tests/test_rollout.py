@@ -138,5 +138,5 @@ def test_mastery_draws_the_test_triplets():
 
 
 def test_unknown_suite_is_named_before_anything_runs():
-    with pytest.raises(ValueError, match="one of skill-generalization.*got 'nonsense'"):
+    with pytest.raises(ValueError, match="expected one of skill-generalization.*got 'nonsense'"):
         trials(["nonsense"], 1)
