@@ -115,7 +115,7 @@ def loop(
     if held_out is not None and not stop.asked:
         measured = evaluate(run, held_out)
         journal.write(run.step, measured)
-    if run.step and (run.step % config.save_every or run.progress >= 1.0):
+    if run.step % config.save_every:  # else it is saved already
         save(run, provenance, measured)
     return measured
 
@@ -227,11 +227,11 @@ def parse(arguments: list[str]) -> TrainConfig:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Returns 0; 1 with a message for bad data or flags. The last line is JSON."""
+    """Returns 0; 1 with a message for bad data, bad flags or a full disk. The last line is JSON."""
     try:
         config = parse(sys.argv[1:] if arguments is None else arguments)
         summary = train(config)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:
         print(f"gato train: {error}", file=sys.stderr)
         return 1
     if not summary["finished"]:
