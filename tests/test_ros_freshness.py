@@ -1,12 +1,15 @@
 import threading
 
 import pytest
+from rclpy.clock import ROSClock
+from rclpy.clock_type import ClockType
+from rclpy.time import Time
 
 from gato_ros.cadence import Cadence
 from gato_ros.freshness import Latest, Limits, Sample, stale_streams
 from gato_ros.pacing import Pace
 from gato_ros.robot_side import CommandInput
-from gato_ros.triggers import StateTrigger
+from gato_ros.triggers import ClockTrigger, StateTrigger
 
 LIMITS = Limits(arrival=0.15, stamp=0.2, wall=1.0)
 MS = 1_000_000
@@ -59,6 +62,29 @@ def test_state_trigger_waits_for_the_whole_set_and_counts_what_it_missed():
     for stream in ("a", "b"):
         latest.put(stream, sample(900, 900, 900))
     assert trigger.wait(0.0).num_missed == 0
+
+
+def test_clock_trigger_skips_what_is_late_and_survives_a_jump_backwards():
+    clock = ROSClock()
+    clock._set_ros_time_is_active(True)
+
+    def set_time(milliseconds: int) -> None:
+        clock.set_ros_time_override(
+            Time(nanoseconds=milliseconds * MS, clock_type=ClockType.ROS_TIME)
+        )
+
+    set_time(10_000)
+    trigger = ClockTrigger(clock, control_timestep=0.05)
+    assert trigger.wait(0.01) is None
+    threading.Timer(0.05, set_time, [10_050]).start()
+    assert trigger.wait(10.0).num_missed == 0
+    set_time(10_210)
+    assert trigger.wait(0.01).num_missed == 2
+    assert trigger.wait(0.01) is None
+    set_time(1_000)
+    assert trigger.wait(0.01) is None
+    set_time(1_050)
+    assert trigger.wait(0.01).num_missed == 0
 
 
 def test_cadence_counts_every_tick_that_was_due():

@@ -34,11 +34,12 @@ def checkpoint(tmp_path_factory):
     return ros_examples.save_checkpoint(tmp_path_factory.mktemp("stack") / "debug")
 
 
-def params_file(folder: Path, **sim_overrides) -> Path:
+def params_file(folder: Path, policy_overrides: dict | None = None, **sim_overrides) -> Path:
     """config/stack.yaml with short episodes."""
     params = yaml.safe_load(paths.find("config/stack.yaml").read_text())
     sim = params["/**/sim_node"]["ros__parameters"]
     sim |= {"episode_steps": NUM_STEPS, "physics": "stable", **sim_overrides}
+    params["/**/policy_node"]["ros__parameters"] |= policy_overrides or {}
     file = folder / "stack.yaml"
     file.write_text(yaml.safe_dump(params))
     return file
@@ -57,7 +58,7 @@ def test_one_episode_leaves_report_and_video_and_no_process(tmp_path, checkpoint
     assert report["policy"]["num_ticks"] > NUM_STEPS // 2
     assert report["policy"]["latency_ms"].keys() >= {"receive", "prefill", "decode", "total"}
     num_frames, _ = imageio_ffmpeg.count_frames_and_secs(str(out / "video.mp4"))
-    assert num_frames == NUM_STEPS // 2 - 1
+    assert num_frames == NUM_STEPS // 2
     assert ros_examples.living_nodes() == []
 
 
@@ -83,6 +84,18 @@ def test_actions_over_ros_equal_those_in_one_process(tmp_path, checkpoint):
     assert result.returncode == 0, result.stdout + result.stderr
     got = np.array([message.data for message in commands])[:NUM_STEPS]
     np.testing.assert_array_equal(got, expected)
+
+
+def test_clock_driven_trajectories_control_the_robot_too(tmp_path, checkpoint):
+    policy = {"trigger": "clock", "command": "trajectory"}
+    file = params_file(tmp_path, policy, real_time_factor=0.0)
+    arguments = ["--episodes", "1", "--checkpoint", checkpoint, "--out", tmp_path, "--no-video"]
+    arguments += ["--params-file", file]
+    result = ros_examples.run_stack([str(argument) for argument in arguments])
+    assert result.returncode == 0, result.stdout + result.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["episodes"]["robot"]["num_answered_in_step"] >= NUM_STEPS - 2
+    assert report["policy"]["num_ticks"] >= NUM_STEPS - 2
 
 
 def test_ctrl_c_ends_everything_well(tmp_path, checkpoint):

@@ -21,7 +21,7 @@ from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
@@ -40,6 +40,7 @@ from gato_ros.control import Control
 from gato_ros.freshness import Latest, Sample, stale_streams
 from gato_ros.triggers import ClockTrigger, Due, StateTrigger
 
+Message = JointState | Image | CompressedImage
 FAILURE = TransitionCallbackReturn.FAILURE
 RCLError = rclpy_implementation.RCLError
 WAIT = 0.05  # s; how often the control loop looks at what is not an event
@@ -154,8 +155,13 @@ class PolicyNode(LifecycleNode):
     def _create_inputs(self) -> None:
         newest = topics.NEWEST_SAMPLE
         inputs = [(JointState, topics.JOINT_STATES, self._store(ingest.JOINT_STREAM), newest)]
+        image_type, suffix = {
+            "raw": (Image, ""),
+            "compressed": (CompressedImage, "/compressed"),
+        }[self.parameters.image_type]
         for camera in ingest.camera_names(self.control.spec):
-            inputs.append((Image, topics.image(camera), self._store(camera), newest))
+            topic = topics.image(camera) + suffix
+            inputs.append((image_type, topic, self._store(camera), newest))
         inputs.append((Time, topics.EPISODE_START, self._on_episode_start, topics.LATCHED))
         for arguments in inputs:
             self._entities.append((self.destroy_subscription, self.create_subscription(*arguments)))
@@ -169,8 +175,8 @@ class PolicyNode(LifecycleNode):
 
     # Callbacks, in the background thread: they store and return.
 
-    def _store(self, stream: str) -> Callable[[JointState | Image], None]:
-        def store(message: JointState | Image) -> None:
+    def _store(self, stream: str) -> Callable[[Message], None]:
+        def store(message: Message) -> None:
             stamp = conversion.nanoseconds(message.header.stamp)
             now = self.get_clock().now().nanoseconds
             self._latest.put(stream, Sample(message, stamp, now, time.monotonic_ns()))

@@ -25,6 +25,7 @@ class PolicyParameters:
     num_threads: int
     cameras: tuple[str, ...]
     image_size: int
+    image_type: str
     control_rate: float
     gripper_joint: str
     trigger: str
@@ -56,6 +57,12 @@ def declare_all(node: Node) -> PolicyParameters:
         num_threads=param("num_threads", 1, "of the network's kernels", low=1, high=256),
         cameras=tuple(param("cameras", cameras, "the robot's cameras, one stream each")),
         image_size=param("image_size", 64, "sides of the images in pixels", low=16, high=512),
+        image_type=param(
+            "image_type",
+            "raw",
+            "sensor_msgs/Image on <camera>/color, or CompressedImage on <camera>/color/compressed",
+            choices=("raw", "compressed"),
+        ),
         control_rate=param("control_rate", 20.0, "commands a second", low=0.1, high=1000.0),
         gripper_joint=param("gripper_joint", GRIPPER_JOINT, "its name in joint_states"),
         trigger=param(

@@ -166,6 +166,7 @@ class SimNode(Node):
     def _begin_episode(self) -> None:
         self.env.reset()
         self._progress = {"step": 0} | dict.fromkeys(OUTCOMES, False)
+        self._filmed = -1
         self._commands.restart()
         self._reset_asked.clear()
         self._reset_done.set()
@@ -235,8 +236,9 @@ class SimNode(Node):
     def _film(self, add_frame: Callable[[np.ndarray], None] | None) -> None:
         """Draws the robot, what the policy sees and how it goes, while the policy is computing."""
         step = self._progress["step"]
-        if add_frame is None or not self._commands.has_begun or step % self._video_every:
+        if add_frame is None or step == self._filmed or step % self._video_every:
             return
+        self._filmed = step
         lines = [
             f"episode {len(self._results) + 1}  {', '.join(self.env.triplet)}",
             f"{step * CONTROL_TIMESTEP:.1f} s",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,15 +107,19 @@ class Stack:
         """Loads and checks the policy, waits for the robot, starts control. Raises StackError."""
         print("[2/3] loading robot and policy", flush=True)
         self._transition(node, lifecycle.CONFIGURE)
-        end = time.monotonic() + LOAD_TIMEOUT
-        while not node.count_publishers(topics.JOINT_STATES) and self._goes_on():
-            if time.monotonic() > end:
-                raise StackError(f"{SIM}: expected joint states within {LOAD_TIMEOUT} s, got none")
-            self.stop.wait(0.1)
+        self._wait_for(lambda: node.count_publishers(topics.JOINT_STATES), f"{SIM}'s joint states")
+        self._start(STATUS)
+        self._wait_for(lambda: node.count_subscribers(topics.EPISODE), STATUS)
         print("[3/3] control; Ctrl-C ends it", flush=True)
         self._transition(node, lifecycle.ACTIVATE)
         self._is_active = True
-        self._start(STATUS)
+
+    def _wait_for(self, is_there: Callable[[], int], what: str) -> None:
+        end = time.monotonic() + LOAD_TIMEOUT
+        while not is_there() and self._goes_on():
+            if time.monotonic() > end:
+                raise StackError(f"expected {what} within {LOAD_TIMEOUT} s, got nothing")
+            self.stop.wait(0.05)
 
     def _transition(self, node: Node, transition: int) -> None:
         try:
