@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import dm_env
 import numpy as np
@@ -56,7 +56,6 @@ def rollout(
         held = held + 1 if timestep.reward and not moments[-1]["reached"] else 0
         if stop_after is not None and held >= stop_after:
             break
-    success_end, success_ever = bool(rewards[-1]), bool(np.any(rewards))
     return Episode(
         observation={key: np.stack([o[key] for o in observations]) for key in spec.observation},
         action=np.stack(actions),
@@ -64,16 +63,23 @@ def rollout(
         task=task,
         source=source,
         seed=seed,
-        success=success_end,
+        success=bool(rewards[-1]),
         privileged={key: np.stack([p[key] for p in poses]) for key in PRIVILEGED},
-        info={
-            "success_end": success_end,
-            "success_ever": success_ever,
-            "success_strict": env.success_strict(),
-            "stages": stages.stage_curve(moments),
-            "failure": stages.failure(moments, success_end=success_end, success_ever=success_ever),
-        },
+        info=_outcome(env, rewards, moments),
     )
+
+
+def _outcome(
+    env: Environment, rewards: Sequence[np.float32], moments: Sequence[Mapping[str, bool]]
+) -> dict:
+    success_end, success_ever = bool(rewards[-1]), bool(np.any(rewards))
+    return {
+        "success_end": success_end,
+        "success_ever": success_ever,
+        "success_strict": env.success_strict(),
+        "stages": stages.stage_curve(moments),
+        "failure": stages.failure(moments, success_end=success_end, success_ever=success_ever),
+    }
 
 
 def trajectory_hash(episode: Episode) -> str:
