@@ -90,7 +90,8 @@ def print_table(result: dict) -> None:
     print(
         f"on time {100 * result['on_time_fraction']:.2f} % of "
         f"{result['num_ticks'] + result['num_missed']} ticks; answered within the step "
-        f"{robot['num_answered_in_step']} of {robot['num_steps']}; CPU cores: policy "
+        f"{robot['num_answered_in_step']} of {robot['num_steps']}; real-time factor "
+        f"{robot['real_time_factor']:.3f}; CPU cores: policy "
         f"{result['policy_cpu_cores']:.2f}, robot {robot['cpu_cores']:.2f}; load average "
         f"{result['load_average'][0]:.1f}"
     )

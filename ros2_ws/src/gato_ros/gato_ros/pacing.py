@@ -22,12 +22,12 @@ class Pace:
         self._deadline = time.monotonic()
 
     def wait(self, stop: threading.Event) -> None:
-        """Sleeps until the next deadline, or `stop`; late by over a tenth of a period counts."""
+        """Sleeps until the next deadline, or `stop`; late by over a fifth of a period counts."""
         late = time.monotonic() - self._deadline
         if late < 0:
             stop.wait(-late)
         elif self.period:
-            self.num_late += late > 0.1 * self.period
+            self.num_late += late > 0.2 * self.period
         if late > self.period:
             self.restart()
         self._deadline += self.period

@@ -64,6 +64,7 @@ class SimNode(Node):
         self._compute = 0.0  # s from an answer to the next state, a running mean
         self._computing_since = self._published_at = time.monotonic()
         self._num_steps = self._num_answered = 0
+        self._step_seconds = 0.0  # of wall time, from state to state
         self._results: list[dict] = []
         self._progress: dict = {}
         self._video_every = self.parameters.video_every
@@ -191,7 +192,10 @@ class SimNode(Node):
             image_publisher.publish(image)
         self._joints.publish(self._joint_message)
         self._clock.publish(Clock(clock=stamp))
-        self._published_at = time.monotonic()
+        now = time.monotonic()
+        if self._progress["step"]:
+            self._step_seconds += now - self._published_at
+        self._published_at = now
 
     def _fill_joints(self, stamp: Time) -> None:
         simulation = self.env.simulation
@@ -202,8 +206,10 @@ class SimNode(Node):
 
     def _await_command(self, stop: threading.Event) -> bool:
         """Whether the state just published was answered before the step had to be computed."""
-        patience = self._pace.remaining() - min(self._compute, 0.8 * self._pace.period)
-        if self.parameters.lock_step or not self._pace.period:
+        period = self._pace.period
+        # an answer is worth a state that is a tenth of a period late: the schedule is absolute
+        patience = self._pace.remaining() - min(self._compute, 0.8 * period) + 0.1 * period
+        if self.parameters.lock_step or not period:
             patience = LOCK_STEP_PATIENCE
         end = time.monotonic() + patience
         answered = self._commands.wait(patience)
@@ -266,6 +272,9 @@ class SimNode(Node):
             "robot": {
                 "num_steps": self._num_steps,
                 "num_answered_in_step": self._num_answered,
+                "real_time_factor": self._num_steps
+                * CONTROL_TIMESTEP
+                / (self._step_seconds or 1.0),
                 "num_late": self._pace.num_late,
                 "num_command_timeouts": self._commands.num_timeouts,
                 "cpu_cores": self._cpu.cores(),
