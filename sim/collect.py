@@ -25,6 +25,8 @@ from gato_core.episode import Episode
 from gato_sim import assets, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
+from gato_sim.handover import Handover
+from gato_sim.policies import checkpoint_spec, open_policy
 from gato_sim.progress import Progress
 from gato_sim.provenance import versions
 from gato_sim.suites import Trial
@@ -55,6 +57,9 @@ class CollectConfig:
     """Published settings, or three times faster ones whose stacks do not creep."""
     perturb: Literal["none", "mild"] = "mild"
     """Disturb executed actions, so that demonstrations show recoveries; labels stay clean."""
+    actor: Path | None = None
+    """Checkpoint that takes turns at the arm while the expert labels every step: states a clone
+    gets itself into, and the way back (DAgger). Goes with --perturb none."""
     cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right")
     """Cameras of the observation."""
     image_size: int = 64
@@ -76,6 +81,9 @@ class CollectConfig:
                 f"expected at least one episode and step, got {self.episodes}, {self.max_steps}"
             )
 
+        if self.actor and self.perturb != "none":
+            raise ValueError(f"actor: expected --perturb none beside it, got {self.perturb}")
+
     def identity(self) -> dict:
         """What makes an episode with a given index the episode it is."""
         return {
@@ -87,6 +95,7 @@ class CollectConfig:
             "image_size": self.image_size,
             "max_steps": self.max_steps,
             "seed": self.seed,
+            "actor": self.actor and str(self.actor),
             "versions": versions(),
         }
 
@@ -110,15 +119,20 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         cameras=config.cameras,
         image_size=config.image_size,
     )
+    spec = robot_spec(config.cameras, config.image_size)
     with contextlib.closing(env):
-        perturbation = None
+        policy, perturbation = ScriptedExpert(env, seed=trial.seed), None
+        draws = suites.stable_seed("perturb", trial.seed)
         if config.perturb != "none":
-            draws = suites.stable_seed("perturb", trial.seed)
             perturbation = perturb.load(config.perturb, draws)
+        if config.actor:
+            actor = open_policy("", config.actor, env, spec, seed=draws, temperature=0.0, threads=1)
+            policy = Handover(policy, actor, seed=draws)
+            perturbation = policy.executed
         episode = rollout(
             env,
-            ScriptedExpert(env, seed=trial.seed),
-            robot_spec(config.cameras, config.image_size),
+            policy,
+            spec,
             task=trial.objects,
             source="expert",
             seed=trial.seed,
@@ -141,6 +155,8 @@ def collect(config: CollectConfig) -> dict:
     stored = _stored_info(config.out)
     _check_settings(config, stored)
     spec = robot_spec(config.cameras, config.image_size)
+    if config.actor and (differences := spec.differences(checkpoint_spec(config.actor))):
+        raise ValueError(f"{config.actor}: it acts on another Spec:\n  " + "\n  ".join(differences))
     workers.set_threads(1)
     with DatasetWriter(config.out, spec, task=INSTRUCTION) as writer:
         _check_disk(config, config.episodes - writer.num_episodes)
