@@ -49,11 +49,11 @@ def run(
     SIGINT and SIGTERM only set `stop`, so the loop can still publish what must come last. What the
     user got wrong (ValueError and the like) ends with one line on stderr and status 1.
     """
-    rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
+        rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
         try:
             with spinning(node):

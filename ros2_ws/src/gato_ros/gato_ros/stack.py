@@ -20,6 +20,7 @@ from pathlib import Path
 
 import rclpy
 import tyro
+import yaml
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -168,8 +169,20 @@ def ros_node(name: str) -> Iterator[Node]:
         rclpy.try_shutdown()
 
 
+def check_params_file(file: Path) -> None:
+    """Raises ValueError unless it is YAML: the nodes would only say that they cannot parse it."""
+    try:
+        yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{file}: expected YAML, got {error}") from error
+
+
 def run(config: StackConfig, stop: threading.Event) -> Path:
-    """Runs the stack until its end; returns the folder with what it left. Raises StackError."""
+    """Runs the stack until its end; returns the folder with what it left.
+
+    Raises StackError, or ValueError or FileNotFoundError for the parameter file.
+    """
+    check_params_file(paths.find(config.params_file))
     folder = config.folder
     (folder / "log").mkdir(parents=True, exist_ok=True)
     print(f"[1/3] starting robot and policy; report, video and logs in {folder}", flush=True)
