@@ -13,7 +13,7 @@ from gato_core.spec import Continuous, Discrete
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import NUM_BINS
 
-AUXILIARY_SCALE = 0.1  # metres: the side task's unit, about the size of what matters in a basket
+AUXILIARY_SCALE = 0.1  # metres: about the distances that matter in a basket
 
 
 def smoothed_targets(sigma: float) -> Tensor:
@@ -44,8 +44,8 @@ def masked_loss(
 
 
 def auxiliary_loss(predicted_M3: Tensor, position_M3: Tensor) -> Tensor:
-    """Mean smooth-L1 of positions, predicted in AUXILIARY_SCALE, given in metres."""
-    return F.smooth_l1_loss(predicted_M3.float(), position_M3 / AUXILIARY_SCALE)
+    """Mean smooth-L1 of positions in metres, which turns linear beyond AUXILIARY_SCALE."""
+    return F.smooth_l1_loss(predicted_M3 / AUXILIARY_SCALE, position_M3 / AUXILIARY_SCALE)
 
 
 def action_bins(logits_NV: Tensor, id_N: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:

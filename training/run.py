@@ -56,19 +56,20 @@ class Run:
 class SideTask:
     """A linear head on the separators' features that tells where objects are."""
 
-    def __init__(self, model: Gato, num_values: int, num_action_tokens: int) -> None:
-        self.head = nn.Linear(model.config.width, num_values)
+    def __init__(self, models: list[Gato], num_values: int, num_action_tokens: int) -> None:
+        self.head = nn.Linear(models[0].config.width, num_values)
         self._stride = num_action_tokens
         self._x_BQD = torch.empty(0)
-        model.norm.register_forward_hook(self._keep)
+        for model in models:
+            model.norm.register_forward_hook(self._keep)
 
-    def loss(self, target_BL: Tensor, position_M3: Tensor) -> Tensor:
-        """For the pass just done; position_M3 in metres, one row a timestep."""
+    def positions(self, target_BL: Tensor) -> Tensor:
+        """Metres (M, 3 * objects), one row a timestep, from the pass just done."""
         # outputs stand one before each target: every A-th is a separator's
         x_BTD = self._x_BQD[:, :: self._stride]
         place_T = torch.arange(x_BTD.shape[1], device=target_BL.device) * self._stride
         exists_BT = place_T < target_BL.sum(1, keepdim=True)
-        return loss.auxiliary_loss(self.head(x_BTD[exists_BT]), position_M3)
+        return self.head(x_BTD[exists_BT]).float() * loss.AUXILIARY_SCALE
 
     def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._x_BQD = output
@@ -97,7 +98,7 @@ def start(config: TrainConfig, spec: Spec, resumed: Path | None = None) -> Run:
     side_task = None
     if config.auxiliary:
         num_values = 3 * len(config.auxiliary_keys)
-        side_task = SideTask(model, num_values, spec.num_action_tokens)
+        side_task = SideTask([model, averaged], num_values, spec.num_action_tokens)
         side_task.head.to(device)
     tokenizer = Tokenizer(spec, model.config.vocabulary)
     smoothed = None

@@ -156,9 +156,11 @@ def objective(
     id_N = tokens.id[tokens.target]
     action_ids = run.tokenizer.action_ids
     losses = {"loss": loss.masked_loss(logits_NV, id_N, action_ids, run.smoothed)}
-    if run.side_task is not None and model is None:
-        positions = torch.from_numpy(batch.positions).to(run.device)
-        losses["auxiliary"] = run.side_task.loss(tokens.target, positions)
+    if run.side_task is not None:
+        true_M3 = torch.from_numpy(batch.positions).to(run.device)
+        got_M3 = run.side_task.positions(tokens.target)
+        losses["auxiliary"] = loss.auxiliary_loss(got_M3, true_M3)
+        losses["position_error"] = (got_M3 - true_M3).abs().mean().detach()  # metres
     return losses, logits_NV
 
 
@@ -174,15 +176,15 @@ def evaluate(run: Run, held_out: Sequences) -> dict[str, float]:
     """Loss, hard loss and action errors of the averaged weights, always on the same sequences."""
     run.averaged.eval()
     num_batches = run.config.num_evaluation_batches
-    sums = {"loss": 0.0, "hard_loss": 0.0}
+    sums: dict[str, float] = {}
     bins = []
     for number in range(num_batches):
         batch = held_out.batch(number)
         losses, logits_NV = objective(run, batch, run.averaged)
         id_N = torch.from_numpy(batch.tokens.id[batch.tokens.target]).to(run.device)
         hard = loss.masked_loss(logits_NV, id_N, run.tokenizer.action_ids)
-        sums["loss"] += losses["loss"].item() / num_batches
-        sums["hard_loss"] += hard.item() / num_batches
+        for name, value in (losses | {"hard_loss": hard}).items():
+            sums[name] = sums.get(name, 0.0) + value.item() / num_batches
         bins.append(loss.action_bins(logits_NV, id_N, run.tokenizer))
     got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
     errors = loss.action_errors(got_MA, label_MA, run.tokenizer.spec.action)
