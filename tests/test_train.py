@@ -134,6 +134,17 @@ def test_fine_tuning_begins_with_the_weights(config):
         torch.testing.assert_close(after[name], value, atol=1e-6, rtol=0)
 
 
+def test_fine_tuned_checkpoint_names_the_data_of_the_weights_it_began_with(config, tmp_path):
+    """A policy that once saw the test triplets must not pass for one that never did."""
+    train(config)
+    source = str(config.folder / "checkpoints/last")
+    other = write(tmp_path / "other")
+    tuned = replace(config, name="tuned", model=None, init_from=source, data=(other,), steps=1)
+    train(tuned)
+    data = checkpoint.load(tuned.folder / "checkpoints/last").provenance["data"]
+    assert [part["path"] for part in data] == [other, *config.data]
+
+
 def test_checkpoint_of_another_spec_is_refused_with_differences(config, tmp_path):
     train(config)
     other = Spec(SPEC.observation, SPEC.action, 0.1)

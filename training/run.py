@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import platform
 import shlex
@@ -18,6 +19,7 @@ from gato_core import checkpoint
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
+from gato_core.storage import read_json
 from gato_core.tokenizer import Tokenizer
 from gato_training import loss, state
 from gato_training.config import TrainConfig
@@ -155,9 +157,13 @@ def describe(run: Run, datasets: list[Dataset]) -> dict:
             "episodes": dataset.num_episodes,
             "successes": int(dataset.successes.sum()),
             "timesteps": dataset.num_timesteps,
+            "triplets": _named(dataset, "triplets"),
+            "physics": _named(dataset, "physics"),
         }
         for path, dataset in zip(run.config.data, datasets)
     ]
+    known = {part["path"] for part in data}
+    data += [part for part in _earlier_data(run.config) if part["path"] not in known]
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "train": dataclasses.asdict(run.config),
@@ -169,6 +175,21 @@ def describe(run: Run, datasets: list[Dataset]) -> dict:
         },
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, {run.device.type}",
     }
+
+
+def _earlier_data(config: TrainConfig) -> list[dict]:
+    """What the weights that this run began with, or goes on from, were trained on."""
+    last = config.folder / "checkpoints/last"
+    source = last if config.resume and last.exists() else config.init_from
+    if source is None:
+        return []
+    return read_json(Path(source) / "config.json")["provenance"].get("data", [])
+
+
+def _named(dataset: Dataset, name: str) -> list[str]:
+    """What the episodes' `info` say under this name, each once; empty if they do not."""
+    values = {json.loads(row["gato/info"]).get(name) for row in dataset.rows}
+    return sorted(value for value in values if value is not None)
 
 
 def _changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
