@@ -22,6 +22,7 @@ import tyro
 
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
+from gato_core.storage import read_json
 from gato_sim import assets, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
@@ -95,7 +96,9 @@ class CollectConfig:
             "image_size": self.image_size,
             "max_steps": self.max_steps,
             "seed": self.seed,
-            "actor": self.actor and str(self.actor),
+            "actor": read_json(self.actor / "config.json")["weights_sha256"]
+            if self.actor
+            else None,
             "versions": versions(),
         }
 
