@@ -18,6 +18,7 @@ from gato_sim.constants import (
     MAX_ANGULAR_VELOCITY,
     MAX_LINEAR_VELOCITY,
     WORKSPACE_HIGH,
+    WORKSPACE_LOW,
 )
 from gato_sim.grasp import Grasp, Solid, best_grasp, convex_solid, rotation_matrix, wrapped
 from gato_sim.objects import COLORS
@@ -189,7 +190,8 @@ class ScriptedExpert:
         red, blue = self.solids["red"], self.solids["blue"]
         center = self.poses["red"][:3]
         target = place_target(blue, self.poses["blue"][:3], red, center, self.solids["green"])
-        error = target - center[:2]
+        low, high = (np.array(limit[:2]) for limit in (WORKSPACE_LOW, WORKSPACE_HIGH))
+        error = np.clip(target - center[:2], low - self.pinch[:2], high - self.pinch[:2])
         distance = float(np.hypot(*error))
         gap = vertical_gap(red.shifted(np.array([*error, 0])), blue)
         gap = gap if np.isfinite(gap) else red.vertices[:, 2].min() - blue.top
