@@ -19,7 +19,7 @@ from gato_sim.rollout import rollout, trajectory_hash
 from gato_sim.suites import Trial
 
 FILM_SIZE = 480  # pixels, of the main picture
-FILM_CAMERA = "main_camera"
+FILM_CAMERA = "overview"
 POLICY_VIEWS = ("basket_front_left", "basket_front_right")
 
 
