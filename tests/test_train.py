@@ -17,6 +17,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.config import PRESETS, TrainConfig, load
 from gato_training.loss import action_bins, action_errors, masked_loss, smoothed_targets
+from gato_training.state import remove_old
 from gato_training.train import learning_rate, main, train
 
 SPEC = Spec(
@@ -103,6 +104,14 @@ def test_four_steps_equal_two_and_two_more(config, changes):
     for name, value in expected.items():
         assert torch.equal(got[name], value), name
     assert losses(config)[4:] == expected_losses[2:]
+
+
+def test_newest_checkpoints_are_kept(tmp_path):
+    """Sorted as text, 1000 came before 750: the newest was removed as soon as it was written."""
+    for step in (250, 500, 750, 1000):
+        (tmp_path / str(step)).mkdir()
+    remove_old(tmp_path, 2)
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [750, 1000]
 
 
 def test_same_seed_same_loss(config):

@@ -75,9 +75,9 @@ def point_last(folder: Path, checkpoint: Path) -> None:
 
 def remove_old(folder: Path, keep: int) -> None:
     """Removes all but the newest checkpoints of a run."""
-    steps = sorted(path for path in folder.iterdir() if path.name.isdigit())
-    for path in steps[:-keep]:
-        shutil.rmtree(path)
+    steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
+    for step in steps[:-keep]:
+        shutil.rmtree(folder / str(step))
 
 
 def _moments(tensors: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict:
