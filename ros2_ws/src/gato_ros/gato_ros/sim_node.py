@@ -251,7 +251,7 @@ class SimNode(Node):
             "stacked" if self._progress["success_end"] else "",
         ]
         cameras = [conversion.image_to_array(message) for _, message, _, _ in self._images.values()]
-        robot = self.env.simulation.render("main_camera", VIDEO_SIZE)
+        robot = self.env.simulation.render("overview", VIDEO_SIZE)
         add_frame(video.compose(robot, cameras, lines))
 
     def _report_episode(self) -> None:
