@@ -5,6 +5,8 @@ Shapes: N layers, B robots, H heads, S slots of the ring, K key size, Q new toke
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,10 @@ class KVCache:
     The token at position p takes slot p % S, so a new timestep overwrites the oldest and nothing
     moves or is recomputed. One timestep more than the context is kept, because the last action
     token of a timestep enters together with the next observation and still sees its own context.
+
+    The first timesteps may be kept for ever, such as a prompt: the context includes them. They have
+    slots of their own, and positions that follow the window, so that they always stand right
+    before its oldest timestep, as in training. No pass may cross a timestep's border then.
     """
 
     def __init__(
@@ -49,40 +55,71 @@ class KVCache:
         self.position_S = torch.full((self.num_slots,), EMPTY, device=device)
         self.start_B = torch.zeros(batch_size, dtype=torch.long, device=device)
         self.relative_NHSK: Tensor | None = None  # Transformer-XL: projected distances, set once
+        self.turn: Callable[[Tensor, int], Tensor] | None = None  # rotary: keys moved, set once
         self.length = 0
+        self.num_kept = 0
+        self._moved = 0  # by how many positions the kept tokens follow the window
+        self._kept_NBHSK: Tensor | None = None  # their keys as first written
         self._slot_Q = torch.arange(0, device=device)
 
     @property
     def batch_size(self) -> int:
         return len(self.start_B)
 
-    def reset(self, robot: int | None = None) -> None:
+    def reset(self, robot: int | None = None, *, kept_timesteps: int = 0) -> None:
         """Forgets all robots, or one of them, at the border of a timestep.
 
-        Positions are relative, so one robot may begin anew while the others go on.
+        Positions are relative, so one robot may begin anew while the others go on; what is kept is
+        all robots' from their beginning.
         """
         if robot is None:
-            self.length = 0
+            assert kept_timesteps < self.context_timesteps, "nothing would be left for the present"
+            self.length = self._moved = 0
+            self.num_kept = kept_timesteps * self.tokens_per_timestep
             self.position_S.fill_(EMPTY)
             self.start_B.zero_()
         else:
+            assert not (self.num_kept or kept_timesteps), "kept timesteps are all robots'"
             self.start_B[robot] = self.length
 
     def claim(self, num_tokens: int) -> tuple[Tensor, Tensor]:
         """Takes slots for new tokens: their positions (Q,) and what they see, bool (B, 1, Q, S)."""
         offset = self.length % self.tokens_per_timestep
-        assert offset + num_tokens <= 2 * self.tokens_per_timestep, "evicts what is still seen"
+        limit = self.tokens_per_timestep * (1 if self.num_kept else 2)
+        assert offset + num_tokens <= limit, "evicts what is still seen"
         position_Q = torch.arange(
             self.length, self.length + num_tokens, device=self.position_S.device
         )
         self.length += num_tokens
         self._slot_Q = position_Q % self.num_slots
+        if self.num_kept:
+            in_ring_Q = (position_Q - self.num_kept) % (self.num_slots - self.num_kept)
+            self._slot_Q = torch.where(
+                position_Q < self.num_kept, position_Q, self.num_kept + in_ring_Q
+            )
         self.position_S[self._slot_Q] = position_Q
-        mask_QS = visible(
-            position_Q, self.position_S, self.tokens_per_timestep, self.context_timesteps
-        )
+        mask_QS = self._visible(position_Q)
         since_BS = self.position_S >= self.start_B[:, None]
         return position_Q, mask_QS & since_BS[:, None, None]
+
+    def _visible(self, position_Q: Tensor) -> Tensor:
+        """bool (Q, S): `visible`, and always what is kept, moved to where it stands now."""
+        length, num_timesteps = self.tokens_per_timestep, self.context_timesteps
+        if not self.num_kept:
+            return visible(position_Q, self.position_S, length, num_timesteps)
+        kept = slice(0, self.num_kept)
+        moved = max(0, (self.length - 1) // length - num_timesteps + 1) * length
+        if moved != self._moved:
+            if self._moved == 0:
+                self._kept_NBHSK = self.k_NBHSK[:, :, :, kept].clone()
+            if self.turn is not None:
+                self.k_NBHSK[:, :, :, kept] = self.turn(self._kept_NBHSK, moved)
+            self.position_S[kept] += moved - self._moved
+            self._moved = moved
+        in_window = num_timesteps - self.num_kept // length
+        mask_QS = visible(position_Q, self.position_S, length, in_window)
+        mask_QS[:, kept] = visible(position_Q, self.position_S[kept], length, num_timesteps)
+        return mask_QS
 
     def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the claimed tokens' keys and values; returns the layer's whole buffers."""

@@ -27,7 +27,8 @@ class ModelConfig:
     """Sizes of the network and what its checkpoint promises.
 
     ff_width is the width before GEGLU splits it. positions: "relative" as in Transformer-XL, the
-    paper's by its parameter count, or "rotary". The patch embedder looks at pixels in squares of
+    paper's by its parameter count, or "rotary". action_position: one local position "shared" by all
+    action tokens, or "none"; the paper says both. The patch embedder looks at pixels in squares of
     patch_stride. In action_mode "parallel" action tokens enter as zeros, so that all tokens of
     an action come out of one pass. stochastic_depth and dropout are probabilities.
     """
@@ -45,10 +46,12 @@ class ModelConfig:
     patch_stride: int = 4
     stochastic_depth: float = 0.0
     dropout: float = 0.0
+    action_position: Literal["shared", "none"] = "shared"
 
     def __post_init__(self) -> None:
         for name, choices in (
             ("positions", ("relative", "rotary")),
+            ("action_position", ("shared", "none")),
             ("action_mode", ("autoregressive", "parallel")),
             ("patch_stride", (1, 2, 4, 8)),
         ):
@@ -138,13 +141,17 @@ def places(
 ) -> Places:
     """Masks, distances and rotary angles of tokens at absolute positions."""
     distance_LS = (position_L[:, None] - key_position_S).clamp(min=0)
+    mask_BHLS = torch.zeros_like(visible_BHLS, dtype=dtype).masked_fill_(~visible_BHLS, -math.inf)
+    return Places(mask_BHLS, distance_LS[None], rotation(position_L, key_size, dtype))
+
+
+def rotation(position_L: Tensor, key_size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(1, L, 1, K) each: cosine and signed sine of the rotary angles of absolute positions."""
     # positions grow for ever: float64 keeps the angles exact where float32 would not
     exponent_K = torch.arange(0, key_size, 2, dtype=torch.float64, device=position_L.device)
     angle_LK = position_L[:, None] * ROTARY_BASE ** (-exponent_K / key_size)
     cos, sin = angle_LK.cos().to(dtype), angle_LK.sin().to(dtype)
-    rotation = torch.cat([cos, cos], -1)[None, :, None], torch.cat([-sin, sin], -1)[None, :, None]
-    mask_BHLS = torch.zeros_like(visible_BHLS, dtype=dtype).masked_fill_(~visible_BHLS, -math.inf)
-    return Places(mask_BHLS, distance_LS[None], rotation)
+    return torch.cat([cos, cos], -1)[None, :, None], torch.cat([-sin, sin], -1)[None, :, None]
 
 
 def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
@@ -152,6 +159,12 @@ def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
     cos_BL1K, sin_BL1K = (x.to(x_BLHK.dtype) for x in rotation_BL1K)
     swapped_BLHK = x_BLHK.roll(x_BLHK.shape[-1] // 2, dims=-1)
     return torch.addcmul(x_BLHK * cos_BL1K, swapped_BLHK, sin_BL1K)
+
+
+def turn(k_NBHSK: Tensor, distance: int) -> Tensor:
+    """Rotated keys as they would be `distance` positions later."""
+    position_1 = torch.tensor([distance], device=k_NBHSK.device)
+    return rotate(k_NBHSK, rotation(position_1, k_NBHSK.shape[-1], k_NBHSK.dtype))
 
 
 def sinusoids(distance_S: Tensor, width: int) -> Tensor:
@@ -329,6 +342,11 @@ class Gato(nn.Module):
         self.apply(_initialize)
         self._initialize_scales()
 
+    @classmethod
+    def from_preset(cls, name: str) -> Gato:
+        """Fresh weights of a named configuration. Errors as of `preset`."""
+        return cls(preset(name))
+
     @torch.no_grad()
     def _initialize_scales(self) -> None:
         """Numbers begin as sinusoids of their value, so that near ones are near from the start.
@@ -383,18 +401,23 @@ class Gato(nn.Module):
         if len(tokens.patch):
             patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval)
             x_BLD[tokens.id == PATCH] = patch_PD.to(x_BLD.dtype)
-        return x_BLD + self.local_position(tokens.local_position)
+        position_BL = tokens.local_position
+        if self.config.action_position == "none":
+            position_BL = position_BL.masked_fill(position_BL == ACTION_POSITION, NO_POSITION)
+        return x_BLD + self.local_position(position_BL)
 
     @torch.no_grad()
-    def new_cache(self, tokens_per_timestep: int, batch_size: int = 1) -> KVCache:
-        """An empty cache for the weights as they are now."""
+    def new_cache(
+        self, tokens_per_timestep: int, batch_size: int = 1, context_timesteps: int | None = None
+    ) -> KVCache:
+        """An empty cache for the weights as they are now; the config's context, if not given."""
         weight, config = self.embedding.weight, self.config
         cache = KVCache(
             num_layers=config.num_layers,
             num_heads=config.num_heads,
             key_size=config.key_size,
             tokens_per_timestep=tokens_per_timestep,
-            context_timesteps=config.context_timesteps,
+            context_timesteps=context_timesteps or config.context_timesteps,
             batch_size=batch_size,
             dtype=weight.dtype,
             device=weight.device,
@@ -402,6 +425,8 @@ class Gato(nn.Module):
         if config.positions == "relative":
             distances = [block.attention.distances(cache.num_slots) for block in self.blocks]
             cache.relative_NHSK = torch.stack(distances)
+        else:
+            cache.turn = turn
         return cache
 
     def _places(self, position_L: Tensor, key_position_S: Tensor, visible_BHLS: Tensor) -> Places:

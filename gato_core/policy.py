@@ -51,17 +51,24 @@ class GatoPolicy:
 
     temperature 0 takes the likeliest id of each action token. Every draw comes from this policy's
     own generator, so a seed and the observations determine the actions. The model's dtype is the
-    dtype of the computation.
+    dtype of the computation. With keep_prompt a prompt stays in context for the whole episode.
     """
 
     def __init__(
-        self, model: Gato, tokenizer: Tokenizer, *, temperature: float = 0.0, seed: int = 0
+        self,
+        model: Gato,
+        tokenizer: Tokenizer,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        keep_prompt: bool = False,
     ) -> None:
         if not temperature >= 0.0:
             raise ValueError(f"temperature: expected >= 0, got {temperature}")
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.temperature = temperature
+        self.keep_prompt = keep_prompt
         self.seconds = StepSeconds(0.0, 0.0, 0.0)
         self._device = model.embedding.weight.device
         self._generator = torch.Generator(self._device).manual_seed(seed)
@@ -79,12 +86,13 @@ class GatoPolicy:
         seed: int = 0,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str = "cpu",
+        keep_prompt: bool = False,
     ) -> GatoPolicy:
         """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
         loaded = checkpoint.load(path)
         tokenizer = Tokenizer(loaded.spec, loaded.model.config.vocabulary)
         model = loaded.model.to(device=device, dtype=dtype)
-        return cls(model, tokenizer, temperature=temperature, seed=seed)
+        return cls(model, tokenizer, temperature=temperature, seed=seed, keep_prompt=keep_prompt)
 
     @property
     def spec(self) -> Spec:
@@ -94,13 +102,20 @@ class GatoPolicy:
     def reset(self, prompt: Episode | None = None) -> None:
         """Forgets everything, then reads the prompt's timesteps as if it had lived them.
 
-        Raises KeyError or ValueError if the prompt does not fit the Spec.
+        Raises KeyError or ValueError if the prompt does not fit the Spec, or is too long to keep.
         """
-        self._cache.reset()
+        if prompt is not None:
+            prompt.check(self.spec)
+        num_kept = len(prompt) if prompt is not None and self.keep_prompt else 0
+        if num_kept >= self.model.config.context_timesteps:
+            raise ValueError(
+                f"prompt: expected fewer timesteps to keep than the context's "
+                f"{self.model.config.context_timesteps}, got {num_kept}"
+            )
+        self._cache.reset(kept_timesteps=num_kept)
         self._last_id = self._none
         if prompt is None:
             return
-        prompt.check(self.spec)
         for t in range(max(0, len(prompt) - self._num_remembered()), len(prompt)):
             now = {key: value[t : t + 1] for key, value in prompt.observation.items()}
             tokens = self.tokenizer.encode_timesteps(now, prompt.action[t : t + 1])
@@ -121,6 +136,9 @@ class GatoPolicy:
 
     def _in_turn(self, tokens: Tokens[Tensor]) -> tuple[Tensor, float]:
         """Action ids (1, A), each sampled after those before it, and when the prefill ended."""
+        if self._cache.num_kept and self._last_id is not self._none:
+            self.model.extend(self._last_id, self._cache)  # passes keep to their timestep then
+            self._last_id = self._none
         x_BQD = self.model.extend(_join(self._last_id, tokens), self._cache)
         prefilled = time.perf_counter()
         ids = [self._sample(x_BQD)]
