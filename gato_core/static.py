@@ -1,0 +1,141 @@
+"""The policy for a GPU: each control step is one replay of a captured graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gato_core import checkpoint
+from gato_core.episode import Episode
+from gato_core.model import Gato
+from gato_core.policy import StepSeconds
+from gato_core.spec import Spec
+from gato_core.step import ControlStep, step_inputs
+from gato_core.tokenizer import Tokenizer
+from gato_core.window import blank
+
+ALIGNMENT = 16  # bytes; of every array within the one buffer that travels
+
+
+class StaticPolicy:
+    """A checkpoint that acts as `GatoPolicy` does, on buffers that never move.
+
+    All inputs of a step travel to the device in one copy, and its action ids back in another;
+    in between nothing waits for the host. On a GPU both copies and the step are captured as one
+    graph; on a CPU the same function runs as it is. Draws differ from GatoPolicy's for one seed.
+    """
+
+    def __init__(
+        self, model: Gato, tokenizer: Tokenizer, *, temperature: float = 0.0, seed: int = 0
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.seconds = StepSeconds(0.0, 0.0, 0.0)
+        self._inputs = step_inputs(model, tokenizer, temperature, seed)
+        self._step = ControlStep(model, tokenizer)
+        example = self._inputs.observed(blank(tokenizer.spec))
+        self._inputs.reset()
+        on_gpu = model.embedding.weight.device.type == "cuda"
+        self._host = torch.empty(_num_bytes(example), dtype=torch.uint8, pin_memory=on_gpu)
+        self._device = torch.empty_like(self._host, device=model.embedding.weight.device)
+        self._host_arrays = {k: x.numpy() for k, x in _views(self._host, example).items()}
+        self._device_inputs = _views(self._device, example)
+        num_actions = tokenizer.spec.num_action_tokens
+        self._id_1A = torch.zeros((1, num_actions), dtype=torch.long, pin_memory=on_gpu)
+        self._write(example)
+        self._run = _captured(self._forward) if on_gpu else self._forward
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | str = "cuda",
+    ) -> StaticPolicy:
+        """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
+        loaded = checkpoint.load(path)
+        tokenizer = Tokenizer(loaded.spec, loaded.model.config.vocabulary)
+        model = loaded.model.to(device=device, dtype=dtype)
+        return cls(model, tokenizer, temperature=temperature, seed=seed)
+
+    @property
+    def spec(self) -> Spec:
+        return self.tokenizer.spec
+
+    @property
+    def num_bytes_to_device(self) -> int:
+        """What one step copies to the device, in one copy."""
+        return self._host.numel()
+
+    def reset(self, prompt: Episode | None = None) -> None:
+        """Forgets everything, then reads a prompt. Errors as of `GatoPolicy.reset`."""
+        self._inputs.reset()
+        if prompt is not None:
+            for observation, forced_ids in self._inputs.prompted(prompt):
+                self._act(self._inputs.observed(observation, forced_ids))
+
+    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
+        self.spec.check_observation(observation)
+        started = time.perf_counter()
+        inputs = self._inputs.observed(observation)
+        tokenized = time.perf_counter()
+        ids = self._act(inputs)
+        acted = time.perf_counter()
+        self.seconds = StepSeconds(tokenized - started, acted - tokenized, 0.0)
+        return self.tokenizer.decode_action(ids)
+
+    def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        self._write(inputs)
+        self._run()
+        if self._device.is_cuda:
+            torch.cuda.current_stream().synchronize()
+        ids = self._id_1A[0].numpy().copy()
+        self._inputs.took(ids)
+        return ids
+
+    def _write(self, inputs: Mapping[str, np.ndarray]) -> None:
+        for key, array in inputs.items():
+            self._host_arrays[key][...] = array
+
+    @torch.inference_mode()
+    def _forward(self) -> None:
+        self._device.copy_(self._host, non_blocking=True)
+        id_BA, _, _ = self._step(self._device_inputs, self._step.cache)
+        self._id_1A.copy_(id_BA, non_blocking=True)
+
+
+def _captured(run: Callable[[], None]) -> Callable[[], None]:
+    """The same work as one CUDA graph, captured after a warm-up on a stream of its own."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph.replay
+
+
+def _num_bytes(arrays: Mapping[str, np.ndarray]) -> int:
+    return sum(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays.values())
+
+
+def _views(buffer: Tensor, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Tensors of the arrays' shapes and dtypes, one after the other in a buffer of bytes."""
+    views, start = {}, 0
+    for key, array in arrays.items():
+        dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+        flat = buffer[start : start + array.nbytes].view(dtype)
+        views[key] = flat.view(array.shape)
+        start += -(-array.nbytes // ALIGNMENT) * ALIGNMENT
+    return views
