@@ -30,6 +30,7 @@ EXTRAS = {
     "sim": ["mujoco>=3.17,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
     "train": ["torch>=2.13", "safetensors", "tensorboard"],
     "onnx": ["onnxruntime"],
+    "text": ["sentencepiece"],
     "ros": ROS,
     "test": ["pytest"],
     "dev": ["pytest", "ruff", "pre-commit"],
@@ -46,6 +47,7 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir={"gato_sim": "sim", "gato_training": "training"},
+    package_data={"gato_core": ["english.model", "english.json"]},
     install_requires=[
         "numpy>=2",
         "opencv-python-headless",
@@ -65,12 +67,14 @@ setup(
     entry_points={
         "console_scripts": ["gato = gato_core.cli:main"],
         "gato.commands": [
+            "analyze = gato_core.analysis:main",
             "assets = gato_sim.assets:main",
             "collect = gato_sim.collect:main",
             "evaluate = gato_sim.evaluate:main",
             "inspect = gato_core.inspect:main",
             "stack = gato_ros.stack:main",
             "train = gato_training.train:main",
+            "vocabulary = gato_core.pieces:main",
         ],
     },
     zip_safe=False,

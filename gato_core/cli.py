@@ -6,12 +6,14 @@ import sys
 from importlib.metadata import entry_points
 
 SUMMARY = {
+    "analyze": "draw what a policy attends to and how it tells tasks apart",
     "assets": "fetch the robot, basket and object models (once per machine)",
     "collect": "record demonstrations of the scripted expert in simulation",
     "evaluate": "measure success rates with intervals, videos and a report",
     "inspect": "say what is in a dataset or a checkpoint and whether it is sound",
     "stack": "run robot, policy and status view over ROS 2, without ros2cli",
     "train": "train or fine-tune a policy on demonstrations",
+    "vocabulary": "train the text vocabulary from free text",
 }
 
 

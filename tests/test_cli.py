@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-VERBS = ["assets", "collect", "evaluate", "inspect", "stack", "train"]
+VERBS = ["analyze", "assets", "collect", "evaluate", "inspect", "stack", "train", "vocabulary"]
 
 
 def _gato(*arguments: str) -> subprocess.CompletedProcess:
