@@ -15,6 +15,7 @@ from torch import Tensor
 from gato_core import checkpoint
 from gato_core.episode import Episode
 from gato_core.model import Gato, to_tensors
+from gato_core.packed import pack
 from gato_core.spec import Spec
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
 
@@ -91,7 +92,7 @@ class GatoPolicy:
         """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
         loaded = checkpoint.load(path)
         tokenizer = Tokenizer(loaded.spec, loaded.model.config.vocabulary)
-        model = loaded.model.to(device=device, dtype=dtype)
+        model = pack(loaded.model.to(device=device, dtype=dtype))
         return cls(model, tokenizer, temperature=temperature, seed=seed, keep_prompt=keep_prompt)
 
     @property

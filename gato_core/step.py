@@ -1,7 +1,7 @@
 """One control step as a function of static shapes, sampling included: exported and captured whole.
 
-It computes what `GatoPolicy` does by way of `Gato.extend`, with everything that depends on the
-time handed in (see `gato_core.window`), so that nothing waits for a value before the action is known.
+It computes what `GatoPolicy` does by way of `Gato.extend`, with everything that depends on time
+handed in (see `gato_core.window`), so that nothing waits for a value before the action is known.
 
 Shapes: N layers, B = 1 robot, H heads, S slots of the ring, K key size, L rows, Q new tokens,
 D width, A action tokens, V their ids.
@@ -9,7 +9,7 @@ D width, A action tokens, V their ids.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -140,6 +140,19 @@ class ControlStep(nn.Module):
     def _sample(self, x_BQD: Tensor, noise_QV: Tensor) -> Tensor:
         logits_BQV = self.model.logits(x_BQD, self.action_ids)
         return (logits_BQV.float() + noise_QV).argmax(-1) + self.action_ids[0]
+
+
+class Traced(nn.Module):
+    """A ControlStep of positional tensors that writes nothing in place: what an exporter reads."""
+
+    def __init__(self, step: ControlStep, names: Sequence[str]) -> None:
+        super().__init__()
+        self.step, self.names = step, names
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        *inputs, k_NBHSK, v_NBHSK = tensors
+        cache = {"k": k_NBHSK, "v": v_NBHSK}
+        return self.step(dict(zip(self.names, inputs)), cache, in_place=False)
 
 
 def step_inputs(model: Gato, tokenizer: Tokenizer, temperature: float, seed: int) -> StepInputs:

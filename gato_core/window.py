@@ -19,14 +19,14 @@ ROTARY_BASE = 10000.0
 
 
 class StepInputs:
-    """Makes each step's inputs: tokens, their slots in the ring, what they see, and noise to sample.
+    """Makes each step's inputs: tokens, their slots in the ring, what they see, and sampling noise.
 
     Every step has as many rows as a timestep has tokens. Parallel actions enter with their own
     observation. Autoregressive ones enter one by one, the last of them with the next observation;
     the first step has a blank in its place, which nobody sees but itself. The argmax of logits plus
     Gumbel noise times the temperature is a sample from their softmax.
 
-    id: int64 (1, n), of the observation and its separator, after the last action's if autoregressive.
+    id: int64 (1, n): the last action's if autoregressive, the observation's, the separator.
     patch: uint8 (num_patches, 16, 16, 3), unless there are no images.
     slot: int64 (L,). mask: float32 (L, S), 0 where a row sees a slot, else minus infinity.
     rotation: float32 (2, L, key_size), cosine and signed sine of rotary angles, if rotary.
