@@ -29,13 +29,17 @@ ROS = [
 EXTRAS = {
     "sim": ["mujoco>=3.17,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
     "train": ["torch>=2.13", "safetensors", "tensorboard"],
-    "onnx": ["onnxruntime"],
+    # onnx writes the graph that torch traces; robots that only run one need onnxruntime alone
+    "onnx": ["onnx", "onnxruntime"],
+    "onnx-gpu": ["onnx", "onnxruntime-gpu"],
     "text": ["sentencepiece"],
     "ros": ROS,
     "test": ["pytest"],
     "dev": ["pytest", "ruff", "pre-commit"],
 }
-EXTRAS["all"] = sorted({requirement for extra in EXTRAS.values() for requirement in extra})
+EXTRAS["all"] = sorted(
+    {one for name, extra in EXTRAS.items() if name != "onnx-gpu" for one in extra}
+)
 
 setup(
     name="gato_bringup",
@@ -69,8 +73,10 @@ setup(
         "gato.commands": [
             "analyze = gato_core.analysis:main",
             "assets = gato_sim.assets:main",
+            "bench = gato_core.bench:main",
             "collect = gato_sim.collect:main",
             "evaluate = gato_sim.evaluate:main",
+            "export = gato_core.onnx:main",
             "inspect = gato_core.inspect:main",
             "stack = gato_ros.stack:main",
             "train = gato_training.train:main",

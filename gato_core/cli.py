@@ -8,8 +8,10 @@ from importlib.metadata import entry_points
 SUMMARY = {
     "analyze": "draw what a policy attends to and how it tells tasks apart",
     "assets": "fetch the robot, basket and object models (once per machine)",
+    "bench": "measure which control rates the presets meet on this machine",
     "collect": "record demonstrations of the scripted expert in simulation",
     "evaluate": "measure success rates with intervals, videos and a report",
+    "export": "write a checkpoint's control step as ONNX",
     "inspect": "say what is in a dataset or a checkpoint and whether it is sound",
     "stack": "run robot, policy and status view over ROS 2, without ros2cli",
     "train": "train or fine-tune a policy on demonstrations",

@@ -6,7 +6,18 @@ from importlib.metadata import entry_points
 
 import pytest
 
-VERBS = ["analyze", "assets", "collect", "evaluate", "inspect", "stack", "train", "vocabulary"]
+VERBS = [
+    "analyze",
+    "assets",
+    "bench",
+    "collect",
+    "evaluate",
+    "export",
+    "inspect",
+    "stack",
+    "train",
+    "vocabulary",
+]
 
 
 def _gato(*arguments: str) -> subprocess.CompletedProcess:

@@ -1,0 +1,196 @@
+"""Measures which preset meets which control rate on this machine: `gato bench`.
+
+Weights are random, which changes no time. CPU milliseconds are what a busy machine can still be
+compared by; the rate that is met follows from wall time, and only an idle machine tells it.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+
+from gato_core.model import Gato, preset
+from gato_core.packed import pack
+from gato_core.policy import GatoPolicy, Policy
+from gato_core.roofline import Machine, measure_machine, passes
+from gato_core.spec import Continuous, Image, Modality, Spec
+from gato_core.static import StaticPolicy
+from gato_core.tokenizer import Tokenizer
+
+STAGES = ("tokenize", "prefill", "decode", "step", "cpu")
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Measures control steps at full context, and tells which rates the presets meet here.
+
+    example: gato bench --presets control-2m control-5m --threads 1
+    """
+
+    presets: tuple[str, ...] = ("control-2m", "control-5m", "control-12m")
+    """Presets of the network, with random weights."""
+    checkpoint: Path | None = None
+    """A checkpoint's folder, to measure it and its robot instead of presets."""
+    action_modes: tuple[str, ...] = ("autoregressive", "parallel")
+    dtypes: tuple[str, ...] = ("float32", "bfloat16")
+    context_timesteps: int = 4
+    image_size: int = 64
+    """Pixels a side of the two cameras of the benchmark's robot."""
+    rates: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0)
+    """Control rates in Hz to tell about."""
+    num_steps: int = 200
+    threads: int = 1
+    device: str = "cpu"
+    """A torch device; on cuda each step is one replay of a captured graph."""
+
+    def __post_init__(self) -> None:
+        for name in self.dtypes:
+            if name not in DTYPES:
+                raise ValueError(f"dtypes: expected {sorted(DTYPES)}, got {name!r}")
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps: expected >= 1, got {self.num_steps}")
+
+
+def robot(image_size: int) -> Spec:
+    """The benchmark's robot, by sizes alone: 53 tokens a timestep with two 64x64 cameras."""
+
+    def vector(size: int) -> Continuous:
+        names = tuple(f"x{i}" for i in range(size))
+        return Continuous((-1.0,) * size, (1.0,) * size, "1", names)
+
+    cameras = {f"camera{i}/pixels": Image(image_size, image_size) for i in range(2)}
+    joints = {"gripper": vector(1), "joints": vector(7), "pinch": vector(7)}
+    return Spec(cameras | joints, vector(5), 0.05)
+
+
+def made_up(spec: Spec, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A random observation that fits the Spec."""
+    return {key: _made_up(modality, rng) for key, modality in spec.observation.items()}
+
+
+def _made_up(modality: Modality, rng: np.random.Generator) -> np.ndarray:
+    match modality:
+        case Image(shape=shape):
+            return rng.integers(0, 256, shape, dtype=np.uint8)
+        case Continuous(low=low, high=high):
+            return rng.uniform(low, high).astype(np.float32)
+    return rng.integers(0, getattr(modality, "num_values", 1000), modality.shape)
+
+
+def measure(policy: Policy, spec: Spec, num_steps: int, num_before: int) -> dict[str, dict]:
+    """Percentiles in milliseconds of each stage, after num_before steps that fill the context."""
+    rng = np.random.default_rng(0)
+    milliseconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    for _ in range(num_before + num_steps):
+        observation = made_up(spec, rng)
+        wall, cpu = time.perf_counter(), time.process_time()
+        policy.step(observation)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        seconds = getattr(policy, "seconds", None)
+        stages = (seconds.tokenize, seconds.prefill, seconds.decode) if seconds else (0.0,) * 3
+        for stage, value in zip(STAGES, (*stages, wall, cpu)):
+            milliseconds[stage].append(1e3 * value)
+    return {stage: percentiles(values[num_before:]) for stage, values in milliseconds.items()}
+
+
+def percentiles(values: list[float]) -> dict[str, float]:
+    return {f"p{p}": round(float(np.percentile(values, p)), 3) for p in (50, 95, 99)}
+
+
+def cpu_name() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def commit() -> str | None:
+    """The repository's commit, if this is one."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return result.stdout.strip() or None
+
+
+def hardware(device: str, threads: int) -> dict:
+    """What the last line says about where the figures come from."""
+    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    machine = {"cpu": cpu_name(), "gpu": gpu, "threads": threads}
+    return machine | {"torch": torch.__version__, "commit": commit()}
+
+
+def _policy(model: Gato, spec: Spec) -> Policy:
+    """The fastest there is for the model's device."""
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    if model.embedding.weight.device.type == "cuda":
+        return StaticPolicy(model, tokenizer)
+    return GatoPolicy(pack(model), tokenizer)
+
+
+def _models(config: BenchConfig) -> list[tuple[str, Gato, Spec]]:
+    """Names, float32 models and their robots."""
+    if config.checkpoint is not None:
+        from gato_core import checkpoint
+
+        loaded = checkpoint.load(config.checkpoint)
+        return [(str(config.checkpoint), loaded.model, loaded.spec)]
+    sizes = [
+        replace(preset(name), action_mode=mode, context_timesteps=config.context_timesteps)
+        for name in config.presets
+        for mode in config.action_modes
+    ]
+    names = [name for name in config.presets for _ in config.action_modes]
+    return [(name, Gato(size), robot(config.image_size)) for name, size in zip(names, sizes)]
+
+
+def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConfig) -> dict:
+    size = model.config
+    floor = sum(each.seconds(machine) for each in passes(model, spec))
+    row = {"preset": name, "action_mode": size.action_mode}
+    row |= measure(_policy(model, spec), spec, config.num_steps, size.context_timesteps + 5)
+    met = [rate for rate in config.rates if row["step"]["p99"] <= 1e3 / rate]
+    return row | {"roofline_ms": round(1e3 * floor, 3), "meets_hz": max(met, default=None)}
+
+
+def _show(row: dict) -> None:
+    stages = "  ".join(
+        f"{stage} " + "/".join(f"{value:.1f}" for value in row[stage].values()) for stage in STAGES
+    )
+    meets = f"{row['meets_hz']:g} Hz" if row["meets_hz"] else "no rate"
+    print(
+        f"{row['preset']:12s} {row['action_mode']:14s} {row['dtype']:8s} {meets:>8s}  "
+        f"roofline {row['roofline_ms']:.1f}  {stages}",
+        flush=True,
+    )
+
+
+def main() -> int:
+    config = tyro.cli(BenchConfig, description=__doc__)
+    if torch.device(config.device).type == "cuda" and not torch.cuda.is_available():
+        print(f"gato bench: expected a GPU for --device {config.device}, got none", file=sys.stderr)
+        return 1
+    torch.set_num_threads(config.threads)
+    rows = []
+    print("milliseconds as p50/p95/p99; cpu is CPU time, of all threads")
+    for dtype in config.dtypes:
+        machine = measure_machine(config.device, DTYPES[dtype])
+        for name, model, spec in _models(config):
+            model = model.to(device=config.device, dtype=DTYPES[dtype])
+            row = _row(name, model, spec, machine, config) | {"dtype": dtype}
+            rows.append(row | {"gb_per_s": round(machine.bandwidth / 1e9, 1)})
+            rows[-1]["gflop_per_s"] = round(machine.flops / 1e9, 1)
+            _show(row)
+    print(json.dumps(hardware(config.device, config.threads) | {"ms": rows}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,221 @@
+"""Exports a checkpoint's control step to ONNX, the cache as inputs and outputs: `gato export`.
+
+`OnnxPolicy` runs it by ONNX Runtime and needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import tyro
+
+from gato_core.episode import Episode
+from gato_core.spec import Spec
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
+from gato_core.window import StepInputs, blank
+
+if TYPE_CHECKING:
+    from gato_core.model import Gato
+
+FORMAT_VERSION = 1
+OPSET = 18
+METADATA = "gato"  # key of the model's metadata under which a JSON text says what the graph does
+PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+MAX_BYTES = 2e9  # of weights; a protobuf holds no more
+MIN_AGREEMENT = 0.99  # of action ids with torch's: rounding decides between nearly equal logits
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Exports a checkpoint's control step to ONNX, and proves that it acts like the checkpoint.
+
+    example: gato export checkpoints/control --out control.onnx
+    """
+
+    checkpoint: Annotated[Path, tyro.conf.Positional]
+    """A checkpoint's folder."""
+    out: Path = Path("model.onnx")
+    """The file to write."""
+
+
+class OnnxPolicy:
+    """An exported checkpoint that acts as `GatoPolicy` does; one run of the graph is one step.
+
+    The cache stays with ONNX Runtime, on its device. Draws differ from GatoPolicy's for one seed.
+    providers: of PROVIDERS, in order; those that are present, TensorRT and CUDA before the CPU,
+    if not given. Raises FileNotFoundError, or ValueError for a file that is no exported checkpoint.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        providers: Sequence[str] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        import onnxruntime
+
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: expected an exported checkpoint, got no file")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        present = onnxruntime.get_available_providers()
+        chosen = providers or [name for name in PROVIDERS if name in present]
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
+        meta = _read_metadata(path, self._session.get_modelmeta().custom_metadata_map)
+        self.tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
+        self._inputs = StepInputs(
+            self.tokenizer, **meta["step"], temperature=temperature, seed=seed
+        )
+        self._device = "cpu" if self.providers[0] == PROVIDERS[-1] else "cuda"
+        self._names = {each.name for each in self._session.get_inputs()}
+
+        def zeros() -> onnxruntime.OrtValue:
+            # an array of its own each time: on the CPU its memory is the value's
+            array = np.zeros(meta["cache_shape"], np.float32)
+            return onnxruntime.OrtValue.ortvalue_from_numpy(array, self._device, 0)
+
+        # a step reads one pair of keys and values and writes the other
+        self._cache, self._spare = [zeros(), zeros()], [zeros(), zeros()]
+
+    @property
+    def spec(self) -> Spec:
+        return self.tokenizer.spec
+
+    @property
+    def providers(self) -> list[str]:
+        """What runs the graph, in the order of preference."""
+        return self._session.get_providers()
+
+    def reset(self, prompt: Episode | None = None) -> None:
+        """Forgets everything, then reads a prompt. Errors as of `GatoPolicy.reset`."""
+        self._inputs.reset()
+        if prompt is not None:
+            for observation, forced_ids in self._inputs.prompted(prompt):
+                self._act(self._inputs.observed(observation, forced_ids))
+
+    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
+        self.spec.check_observation(observation)
+        return self.tokenizer.decode_action(self._act(self._inputs.observed(observation)))
+
+    def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        binding = self._session.io_binding()
+        for name, array in inputs.items():
+            if name in self._names:
+                binding.bind_cpu_input(name, np.ascontiguousarray(array))
+        binding.bind_output("action_id", "cpu")
+        for name, before, after in zip("kv", self._cache, self._spare):
+            binding.bind_ortvalue_input(name, before)
+            binding.bind_ortvalue_output(f"{name}_after", after)
+        self._session.run_with_iobinding(binding)
+        self._cache, self._spare = self._spare, self._cache
+        action_ids = binding.get_outputs()[0].numpy()[0]
+        self._inputs.took(action_ids)
+        return action_ids
+
+
+def export(model: Gato, spec: Spec, out: str | Path) -> None:
+    """Writes a float32 model's control step as one ONNX file. Raises ValueError beyond 2 GB."""
+    import onnx
+    import torch
+
+    from gato_core.step import ControlStep, Traced, step_inputs
+
+    num_bytes = sum(4 * parameter.numel() for parameter in model.parameters())
+    if num_bytes > MAX_BYTES:
+        raise ValueError(f"export: expected weights of at most 2 GB, got {num_bytes / 1e9:.1f} GB")
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    step = ControlStep(model, tokenizer)
+    inputs = step_inputs(model, tokenizer, 0.0, 0)
+    example = {k: torch.from_numpy(x) for k, x in inputs.observed(blank(spec)).items()}
+    Path(out).parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings(), torch.no_grad():
+        # the exporter of TorchScript unrolls the passes within seconds and needs only onnx; the
+        # newer one needs three more packages, and minutes for the same graph
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Traced(step, list(example)),
+            (*example.values(), *step.cache.values()),
+            str(out),
+            input_names=[*example, "k", "v"],
+            output_names=["action_id", "k_after", "v_after"],
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    content = {
+        "format_version": FORMAT_VERSION,
+        "spec": spec.to_dict(),
+        "vocabulary": vars(tokenizer.vocabulary),
+        "step": {
+            "context_timesteps": inputs.context_timesteps,
+            "action_mode": model.config.action_mode,
+            "rotary_key_size": inputs.rotary_key_size,
+        },
+        "cache_shape": list(step.cache["k"].shape),
+    }
+    proto = onnx.load(out)
+    proto.metadata_props.add(key=METADATA, value=json.dumps(content))
+    onnx.save(proto, out)
+
+
+def agreement(model: Gato, spec: Spec, exported: str | Path, num_timesteps: int) -> float:
+    """Share of action tokens on which the exported graph and torch agree, on made-up observations.
+
+    Both go on with their own actions.
+    """
+    from gato_core.bench import made_up
+    from gato_core.policy import GatoPolicy
+
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    policies = GatoPolicy(model, tokenizer), OnnxPolicy(exported)
+    rng = np.random.default_rng(0)
+    same = []
+    for _ in range(num_timesteps):
+        observation = made_up(spec, rng)
+        ours, theirs = (tokenizer.encode_action(p.step(observation)) for p in policies)
+        same.append(ours == theirs)
+    return float(np.mean(same))
+
+
+def main() -> int:
+    from gato_core import checkpoint
+
+    config = tyro.cli(ExportConfig, description=__doc__)
+    loaded = checkpoint.load(config.checkpoint)
+    export(loaded.model, loaded.spec, config.out)
+    # beyond two contexts: the graph must have met evictions
+    num_timesteps = 2 * loaded.model.config.context_timesteps + 4
+    agreed = agreement(loaded.model, loaded.spec, config.out, num_timesteps)
+    num_bytes = config.out.stat().st_size
+    print(
+        f"{config.out}: {num_bytes / 1e6:.1f} MB, {100 * agreed:.1f} % of action tokens as torch's"
+    )
+    result = {"out": str(config.out), "bytes": num_bytes, "agreement": agreed}
+    print(json.dumps(result | {"num_timesteps": num_timesteps}))
+    return 0 if agreed >= MIN_AGREEMENT else 1
+
+
+def _read_metadata(path: Path, properties: Mapping[str, str]) -> dict:
+    meta = json.loads(properties.get(METADATA, "{}"))
+    if meta.get("format_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: expected a checkpoint exported with format_version {FORMAT_VERSION}, "
+            f"got {meta.get('format_version')}"
+        )
+    return meta
+
+
+if __name__ == "__main__":
+    sys.exit(main())
