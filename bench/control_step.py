@@ -1,16 +1,25 @@
-"""Latency of one control step, stage by stage, at full context; the last line is JSON.
+"""One control step at full context by every way there is to run it; the last line is JSON.
 
-    python bench/control_step.py --presets control-2m control-5m --threads 1
+    python bench/control_step.py --preset control-5m
+    python bench/control_step.py --preset 79m --yardstick ../shared/yardstick.py
+    python bench/control_step.py --checkpoint checkpoints/control --dataset datasets/train
 
-The robot is the RGB-stacking Sawyer with two 64x64 cameras: 53 tokens a timestep. Weights are
-random, which changes no time. CPU milliseconds are what a busy machine can still be compared by.
+All run in one process and in turn, so that a busy machine disturbs them alike; CPU time is what to
+compare. With a dataset, also the share of action tokens on which each agrees with float32 torch
+over the observations of its first episodes. A yardstick is a file with a class Ref(dtype) whose
+step() is a control step of two 80x80 images and 20 values with 13 timesteps of context.
+`gato bench` tells the latency of each stage, and which control rates that meets.
 """
 
 from __future__ import annotations
 
+import copy
+import importlib.util
 import json
-import platform
+import os
+import tempfile
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,99 +27,160 @@ import numpy as np
 import torch
 import tyro
 
+from gato_core import checkpoint
+from gato_core.bench import hardware, made_up, percentiles, robot
+from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset
-from gato_core.policy import GatoPolicy
+from gato_core.onnx import OnnxPolicy, export
+from gato_core.packed import pack
+from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 
-STAGES = ("tokenize", "prefill", "decode", "step", "cpu")
+YARDSTICK_CONTEXT = 13
 
 
 @dataclass(frozen=True)
 class Options:
     """What to measure."""
 
-    presets: tuple[str, ...] = ("control-2m", "control-5m", "control-12m")
+    preset: str = "control-5m"
+    checkpoint: Path | None = None
+    """A checkpoint's folder, instead of a preset with random weights."""
+    dataset: Path | None = None
+    """Where observations come from; made up, if not given."""
+    yardstick: Path | None = None
+    action_mode: str = "autoregressive"
     context_timesteps: int = 4
-    image_size: int = 64
-    num_steps: int = 200
+    num_steps: int = 30
+    num_compared: int = 200
+    """Timesteps of the dataset whose action tokens are compared."""
     threads: int = 1
-    device: str = "cpu"
+    onnx: bool = True
 
 
-def robot(image_size: int) -> Spec:
-    """The benchmark's robot, by sizes alone."""
+def yardstick_robot() -> Spec:
+    """The yardstick's workload: 76 tokens a timestep."""
 
     def vector(size: int) -> Continuous:
         names = tuple(f"x{i}" for i in range(size))
         return Continuous((-1.0,) * size, (1.0,) * size, "1", names)
 
-    cameras = {f"camera{i}/pixels": Image(image_size, image_size) for i in range(2)}
-    joints = {"gripper": vector(1), "joints": vector(7), "pinch": vector(7)}
-    return Spec(cameras | joints, vector(5), 0.05)
+    cameras = {f"camera{i}/pixels": Image(80, 80) for i in range(2)}
+    return Spec(cameras | {"values": vector(20)}, vector(5), 0.05)
 
 
-def measure(policy: GatoPolicy, options: Options) -> dict[str, dict[str, float]]:
-    """Percentiles in milliseconds for each stage, after the context has filled."""
-    rng = np.random.default_rng(0)
-    milliseconds = {stage: [] for stage in STAGES}
-    for _ in range(options.context_timesteps + 5 + options.num_steps):
-        observation = {
-            key: rng.integers(0, 256, m.shape, dtype=np.uint8)
-            if isinstance(m, Image)
-            else rng.uniform(m.low, m.high).astype(np.float32)
-            for key, m in policy.spec.observation.items()
-        }
-        wall, cpu = time.perf_counter(), time.process_time()
-        policy.step(observation)
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        seconds = policy.seconds
-        stages = (seconds.tokenize, seconds.prefill, seconds.decode, wall, cpu)
-        for stage, value in zip(STAGES, stages):
-            milliseconds[stage].append(1e3 * value)
+def ways(model: Gato, spec: Spec, options: Options) -> dict[str, Policy]:
+    """Policies by the way they run one model."""
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+
+    def packed(dtype: torch.dtype) -> GatoPolicy:
+        return GatoPolicy(pack(copy.deepcopy(model).to(dtype)), tokenizer)
+
+    policies: dict[str, Policy] = {
+        "float32": GatoPolicy(model, tokenizer),
+        "float32, packed": packed(torch.float32),
+        "bfloat16, packed": packed(torch.bfloat16),
+    }
+    if options.onnx:
+        with tempfile.TemporaryDirectory() as folder:
+            export(model, spec, Path(folder) / "model.onnx")
+            policies["onnx float32"] = OnnxPolicy(
+                Path(folder) / "model.onnx", threads=options.threads
+            )
+    return policies
+
+
+def observations(spec: Spec, dataset: Path | None) -> Iterator[dict[str, np.ndarray]]:
+    """Without end if made up, else those of a dataset's episodes."""
+    if dataset is None:
+        rng = np.random.default_rng(0)
+        while True:
+            yield made_up(spec, rng)
+    data = Dataset(dataset)
+    for number in range(data.num_episodes):
+        episode = data.episode(number)
+        for t in range(len(episode)):
+            yield {key: episode.observation[key][t] for key in spec.observation}
+
+
+def agreement(policies: dict[str, Policy], spec: Spec, options: Options) -> dict[str, float]:
+    """Share of action tokens that equal the first policy's; each goes on with its own actions."""
+    same: dict[str, list] = {name: [] for name in policies}
+    for policy in policies.values():
+        policy.reset()
+    for _, observation in zip(range(options.num_compared), observations(spec, options.dataset)):
+        actions = {name: policy.step(observation) for name, policy in policies.items()}
+        first = next(iter(actions.values()))
+        for name, action in actions.items():
+            same[name].append(action == first)
+    return {name: round(float(np.mean(values)), 4) for name, values in same.items()}
+
+
+def time_in_turn(steps: dict[str, Callable[[], object]], num_steps: int) -> dict[str, dict]:
+    """Percentiles of milliseconds, wall and CPU, of steps that take turns."""
+    milliseconds = {name: {"wall": [], "cpu": []} for name in steps}
+    for _ in range(num_steps):
+        for name, step in steps.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            step()
+            milliseconds[name]["wall"].append(1e3 * (time.perf_counter() - wall))
+            milliseconds[name]["cpu"].append(1e3 * (time.process_time() - cpu))
     return {
-        stage: percentiles(values[-options.num_steps :]) for stage, values in milliseconds.items()
+        name: {clock: percentiles(values) for clock, values in clocks.items()}
+        for name, clocks in milliseconds.items()
     }
 
 
-def percentiles(values: list[float]) -> dict[str, float]:
-    return {f"p{p}": round(float(np.percentile(values, p)), 2) for p in (50, 95, 99)}
+def load_yardstick(path: Path, threads: int) -> dict[str, Callable[[], object]]:
+    """Its steps, float32 first."""
+    os.environ["THREADS"] = str(threads)
+    module_spec = importlib.util.spec_from_file_location("yardstick", path)
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    return {f"yardstick {name}": module.Ref(dtype).step for name, dtype in dtypes.items()}
 
 
-def cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def subject(options: Options) -> tuple[Gato, Spec]:
+    """The model in float32, and its robot."""
+    if options.checkpoint is not None:
+        loaded = checkpoint.load(options.checkpoint)
+        return loaded.model, loaded.spec
+    context, spec = options.context_timesteps, robot(64)
+    if options.yardstick is not None:
+        context, spec = YARDSTICK_CONTEXT, yardstick_robot()
+    config = replace(
+        preset(options.preset), context_timesteps=context, action_mode=options.action_mode
+    )
+    return Gato(config), spec
 
 
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(options.threads)
-    spec, results = robot(options.image_size), []
-    for name in options.presets:
-        for action_mode in ("autoregressive", "parallel"):
-            for dtype in (torch.float32, torch.bfloat16):
-                config = replace(
-                    preset(name),
-                    action_mode=action_mode,
-                    context_timesteps=options.context_timesteps,
-                )
-                model = Gato(config).to(device=options.device, dtype=dtype)
-                policy = GatoPolicy(model, Tokenizer(spec, config.vocabulary))
-                row = {"preset": name, "action_mode": action_mode, "dtype": str(dtype)[6:]}
-                row |= measure(policy, options)
-                results.append(row)
-                shown = "  ".join(
-                    f"{stage} {row[stage]['p50']:.1f}/{row[stage]['p99']:.1f}" for stage in STAGES
-                )
-                print(f"{name:12s} {action_mode:14s} {row['dtype']:8s} p50/p99 ms  {shown}")
-    machine = {"cpu": cpu_name(), "torch": torch.__version__, "threads": options.threads}
-    tokens = {"tokens_per_timestep": spec.tokens_per_timestep}
-    print(
-        json.dumps(
-            {**machine, **tokens, "context_timesteps": options.context_timesteps, "ms": results}
+    model, spec = subject(options)
+    policies = ways(model, spec, options)
+    agreed = agreement(policies, spec, options) if options.dataset else {}
+    source = observations(spec, None)
+    for _ in range(model.config.context_timesteps + 2):
+        observation = next(source)
+        for policy in policies.values():
+            policy.step(observation)
+    steps = load_yardstick(options.yardstick, options.threads) if options.yardstick else {}
+    steps |= {name: lambda p=p: p.step(next(source)) for name, p in policies.items()}
+    results = time_in_turn(steps, options.num_steps)
+    base = next(iter(results.values()))["cpu"]["p50"]
+    for name, row in results.items():
+        row |= {"ratio": round(row["cpu"]["p50"] / base, 3), "agreement": agreed.get(name)}
+        print(
+            f"{name:20s} ratio {row['ratio']:.2f}  cpu {row['cpu']}  wall {row['wall']}  ", end=""
         )
-    )
+        print("" if row["agreement"] is None else f"agreement {row['agreement']:.3f}")
+    what = {"model": str(options.checkpoint or options.preset), "tokens": spec.tokens_per_timestep}
+    what |= {"action_mode": model.config.action_mode}
+    what |= {"context_timesteps": model.config.context_timesteps}
+    print(json.dumps(hardware("cpu", options.threads) | what | {"ms": results}))
 
 
 if __name__ == "__main__":
