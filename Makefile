@@ -24,7 +24,7 @@ install: .venv/.installed
 	@test -x $(BIN)/python || { echo "[2/4] creating .venv"; $(PYTHON) -m venv .venv; }
 	@echo "[3/4] installing pinned packages (about 2 GB, some minutes)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
-		-c requirements.lock -e ".[all]" | grep -vE "^Requirement already|^  " || true
+		-c requirements.lock -e ".[all]"
 	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e ros2_ws/src/gato_ros
 	@$(BIN)/python -m pip check
 	@echo "[4/4] robot, basket and object models"
