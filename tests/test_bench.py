@@ -1,0 +1,64 @@
+"""gato bench: its observations fit any robot, and its roofline counts what a step must do."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_examples import SMALL, tiny
+
+from gato_core.bench import BenchConfig, made_up, robot
+from gato_core.model import Gato, preset
+from gato_core.roofline import Machine, Pass, passes
+from gato_core.spec import Discrete, Spec, Text
+
+
+def test_made_up_observations_fit_the_spec():
+    mixed = Spec(
+        {**SMALL.observation, "buttons": Discrete(3, ("a", "b")), "task": Text(4)},
+        SMALL.action,
+        0.05,
+    )
+    for spec in (SMALL, mixed, robot(64)):
+        spec.check_observation(made_up(spec, np.random.default_rng(0)))
+
+
+def test_a_pass_takes_as_long_as_its_slower_half():
+    machine = Machine(bandwidth=10.0, flops=100.0)
+    assert Pass(flops=200.0, num_bytes=5.0).seconds(machine) == 2.0
+    assert Pass(flops=50.0, num_bytes=30.0).seconds(machine) == 3.0
+
+
+def test_autoregression_costs_passes_and_little_arithmetic():
+    in_turn = passes(Gato(tiny()), SMALL)
+    (at_once,) = passes(Gato(tiny(action_mode="parallel")), SMALL)
+    assert len(in_turn) == SMALL.num_action_tokens
+    assert at_once.num_bytes < sum(each.num_bytes for each in in_turn)
+    assert at_once.flops == pytest.approx(sum(each.flops for each in in_turn), rel=0.1)
+
+
+def test_a_step_costs_twice_its_weights_for_each_token():
+    """Attention and patches come on top: between a tenth and the same again at these sizes."""
+    model = Gato(replace(preset("control-5m"), context_timesteps=2))
+    spec = robot(64)
+    weights = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() == 2)
+    flops = sum(each.flops for each in passes(model, spec))
+    assert 1.1 < flops / (2 * weights * spec.tokens_per_timestep) < 2.0
+
+
+def test_the_last_line_is_json():
+    command = "--presets debug --context-timesteps 2 --num-steps 2 --dtypes float32"
+    result = subprocess.run(
+        [sys.executable, "-m", "gato_core.bench", *command.split()], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert {"cpu", "torch", "threads", "commit"} <= found.keys()
+    assert [row["action_mode"] for row in found["ms"]] == ["autoregressive", "parallel"]
+
+
+def test_another_dtype_is_refused():
+    with pytest.raises(ValueError, match="dtypes: expected .* got 'int8'"):
+        BenchConfig(dtypes=("int8",))
