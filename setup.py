@@ -34,8 +34,8 @@ EXTRAS = {
     "onnx-gpu": ["onnx", "onnxruntime-gpu"],
     "text": ["sentencepiece"],
     "ros": ROS,
-    "test": ["pytest"],
-    "dev": ["pytest", "ruff", "pre-commit"],
+    "test": ["pytest", "catkin_pkg"],
+    "dev": ["pytest", "catkin_pkg", "ruff", "pre-commit"],
 }
 EXTRAS["all"] = sorted(
     {one for name, extra in EXTRAS.items() if name != "onnx-gpu" for one in extra}
@@ -55,11 +55,9 @@ setup(
     install_requires=[
         "numpy>=2",
         "opencv-python-headless",
-        "packaging",
         "pyarrow",
         "pyyaml",
         "tyro",
-        "tqdm",
     ],
     extras_require=EXTRAS,
     data_files=[
@@ -67,6 +65,7 @@ setup(
         ("share/gato_bringup", ["package.xml"]),
         ("share/gato_bringup/launch", glob("launch/*.launch.py")),
         ("share/gato_bringup/config", glob("config/*")),
+        ("share/gato_bringup/checkpoints/control", glob("checkpoints/control/*")),
     ],
     entry_points={
         "console_scripts": ["gato = gato_core.cli:main"],
