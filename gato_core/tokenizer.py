@@ -83,6 +83,41 @@ def batch(sequences: Sequence[Tokens[np.ndarray]], padding_id: int) -> Tokens[np
     )
 
 
+def encode_document(
+    parts: Sequence[np.ndarray], vocabulary: Vocabulary, *, is_target: Sequence[bool] | None = None
+) -> Tokens[np.ndarray]:
+    """Text and images in their order, without a robot: (length,) tokens. Sections 2.1 and 3.2.
+
+    parts: text as integer ids (n,), images as uint8 (height, width, 3). All text is a target, as in
+    the paper, or that of the parts with is_target. A document has no timesteps, so no token has a
+    local position. Raises ValueError naming the part with ids or an image size that do not exist.
+    """
+    ids, targets = [np.empty(0, np.int64)], [np.empty(0, bool)]
+    patch, interval = [np.empty((0, 16, 16, 3), np.uint8)], [np.empty((0, 4), np.uint8)]
+    for i, part in enumerate(parts):
+        if part.ndim == 3:
+            image = Image(*part.shape[:2])
+            image.check(f"part {i}", part)
+            patch.append(patches(part))
+            interval.append(patch_intervals(image))
+            ids.append(np.full(image.num_tokens, PATCH, np.int64))
+        else:
+            Text(len(part)).check(f"part {i}", part)
+            _check_text(f"part {i}", part, vocabulary)
+            ids.append(part.astype(np.int64))
+        wanted = part.ndim == 1 and (is_target is None or is_target[i])
+        targets.append(np.full(len(ids[-1]), wanted))
+    id, target = np.concatenate(ids), np.concatenate(targets)
+    target[:1] = False  # nothing stands before the first token
+    return Tokens(
+        id=id,
+        local_position=np.full_like(id, NO_POSITION),
+        target=target,
+        patch=np.concatenate(patch),
+        patch_interval=np.concatenate(interval),
+    )
+
+
 class Tokenizer:
     """Tokens of one Spec. Every timestep has the same layout, made once here."""
 
@@ -171,6 +206,8 @@ class Tokenizer:
             if isinstance(modality, Image):
                 images.append(patches(observation[key]))
             else:
+                if isinstance(modality, Text):
+                    _check_text(key, observation[key], self.vocabulary)
                 id[..., self._slices[key]] = _encode(modality, observation[key], self.vocabulary)
         if not images:
             return np.empty((0, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
@@ -207,6 +244,13 @@ def _slices(spec: Spec) -> dict[str, slice]:
         slices[key] = slice(start, start + modality.num_tokens)
         start += modality.num_tokens
     return slices
+
+
+def _check_text(name: str, ids: np.ndarray, vocabulary: Vocabulary) -> None:
+    if ids.size and (ids.min() < 0 or ids.max() >= vocabulary.num_text):
+        raise ValueError(
+            f"{name}: expected text ids in [0, {vocabulary.num_text}), got {ids.min()}..{ids.max()}"
+        )
 
 
 def _encode(modality: Modality, value: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
