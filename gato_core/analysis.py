@@ -7,6 +7,7 @@ Shapes: H heads, L tokens, P patches, D width, N sequences.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -71,12 +72,17 @@ class EmbeddingConfig:
 
 
 def main() -> int:
-    """Writes a picture; the last line is JSON."""
+    """Writes a picture; the last line is JSON. 1 with a message for what does not fit."""
     config = tyro.extras.subcommand_cli_from_dict(
         {"attention": AttentionConfig, "embedding": EmbeddingConfig}, prog="gato analyze"
     )
     attention = isinstance(config, AttentionConfig)
-    print(json.dumps(analyze_attention(config) if attention else analyze_embedding(config)))
+    try:
+        found = analyze_attention(config) if attention else analyze_embedding(config)
+    except (ValueError, OSError) as error:
+        print(f"gato analyze: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(found))
     return 0
 
 
@@ -84,6 +90,8 @@ def analyze_attention(config: AttentionConfig) -> dict:
     """Maps of the attention that a frame's patches receive, one for each camera and head."""
     loaded = checkpoint.load(config.checkpoint)
     dataset = _dataset(config.data, loaded.spec)
+    if not 0 <= config.episode < dataset.num_episodes:
+        raise ValueError(f"episode: expected 0..{dataset.num_episodes - 1}, got {config.episode}")
     length = int(dataset.lengths[config.episode])
     t = length // 2 if config.timestep is None else config.timestep
     if not 0 <= t < length:

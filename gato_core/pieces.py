@@ -68,7 +68,6 @@ SENTENCES = (
 class VocabularyConfig:
     """Trains the text vocabulary, a SentencePiece model, from free text.
 
-    example: gato vocabulary --output outputs/vocabulary/english
     example: gato vocabulary --text /usr/share/doc /usr/share/man/man1 --packages
     """
 
@@ -91,8 +90,18 @@ class VocabularyConfig:
 
 
 def main() -> int:
-    """Trains, measures and writes; the last line is JSON."""
-    config = tyro.cli(VocabularyConfig, prog="gato vocabulary")
+    """The last line is JSON; 1 with a message for sources that cannot be read."""
+    try:
+        provenance = train(tyro.cli(VocabularyConfig, prog="gato vocabulary"))
+    except (ValueError, OSError) as error:
+        print(f"gato vocabulary: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(provenance))
+    return 0
+
+
+def train(config: VocabularyConfig) -> dict:
+    """Trains, measures and writes the model and its provenance, which it returns."""
     with tempfile.TemporaryDirectory() as folder:
         sources = {str(path): path for path in config.text}
         sources |= {name: fetch(name, Path(folder)) for name in config.packages}
@@ -101,16 +110,13 @@ def main() -> int:
     every = list(dict.fromkeys(itertools.chain.from_iterable(lines.values())))
     train, held_out = [x for i, x in enumerate(every) if i % HELD_OUT], every[::HELD_OUT]
     model = train_model(train, config.num_pieces)
+    described = [
+        {"name": name, "version": versions.get(name), "licence": LICENCES.get(name),
+         "bytes": _num_bytes(chosen)}
+        for name, chosen in lines.items()
+    ]  # fmt: skip
     provenance = {
-        "sources": [
-            {
-                "name": name,
-                "version": versions.get(name),
-                "licence": LICENCES.get(name),
-                "bytes": _num_bytes(chosen),
-            }
-            for name, chosen in lines.items()
-        ],
+        "sources": described,
         "robot_sentences_share": ROBOT_SHARE,
         "num_pieces": config.num_pieces,
         "sentencepiece": version("sentencepiece"),
@@ -122,8 +128,7 @@ def main() -> int:
     config.output.parent.mkdir(parents=True, exist_ok=True)
     config.output.with_suffix(".model").write_bytes(model)
     config.output.with_suffix(".json").write_text(json.dumps(provenance, indent=1) + "\n")
-    print(json.dumps(provenance))
-    return 0
+    return provenance
 
 
 def train_model(lines: list[str], num_pieces: int) -> bytes:

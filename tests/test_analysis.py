@@ -91,10 +91,12 @@ def test_the_embedding_command_draws_a_point_for_every_sequence(folders):
     assert cv2.imread(str(output)).min() < 100
 
 
-def test_a_layer_or_timestep_that_does_not_exist_is_refused(folders):
+def test_what_does_not_exist_is_refused(folders):
     for change, message in (
         ({"layer": 9}, r"layer: expected 0..1, got 9"),
         ({"timestep": 5}, r"timestep: expected 0..4, got 5"),
+        ({"episode": 3}, r"episode: expected 0..2, got 3"),
+        ({"heads": (4,)}, r"heads: expected 0..3, got \(4,\)"),
     ):
         with pytest.raises(ValueError, match=message):
             analysis.analyze_attention(
