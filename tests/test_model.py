@@ -137,6 +137,17 @@ def test_local_positions_are_applied():
     assert not torch.allclose(model(tokens), model(moved))
 
 
+@pytest.mark.parametrize(("reading", "matters"), [("shared", True), ("none", False)])
+def test_action_tokens_have_one_position_or_none(reading, matters):
+    """The paper says both, in appendix C.3 and in figure 18."""
+    model = random_model(tiny(action_position=reading))
+    tokens = encode(model.config, 1, 1)
+    before = model(tokens)
+    with torch.no_grad():
+        model.local_position.weight[ACTION_POSITION] += 1.0
+    assert torch.equal(model(tokens), before) != matters
+
+
 def test_patch_positions_are_applied():
     model = random_model(tiny())
     tokens = encode(model.config, 1, 1)
