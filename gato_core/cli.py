@@ -45,7 +45,7 @@ def main() -> int:
 def _print_help(verbs: list[str]) -> None:
     print("usage: gato VERB [options]      gato VERB --help explains one\n")
     for verb in verbs:
-        print(f"  {verb:<10}{SUMMARY.get(verb, '')}")
+        print(f"  {verb:<12}{SUMMARY.get(verb, '')}")
     print("\nexample: gato evaluate --checkpoint checkpoints/control --episodes 10")
 
 
