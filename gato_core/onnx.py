@@ -146,7 +146,7 @@ def export(model: Gato, spec: Spec, out: str | Path) -> None:
         # newer one needs three more packages, and minutes for the same graph
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Traced(step, list(example)),
+            Traced(step, list(example)).eval(),  # else the model is left in training mode
             (*example.values(), *step.cache.values()),
             str(out),
             input_names=[*example, "k", "v"],

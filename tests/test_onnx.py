@@ -42,6 +42,11 @@ def test_every_token_is_the_one_torch_chooses(exported):
     assert np.array_equal(act(torch_policy, 5, seed=2), act(onnx_policy, 5, seed=2))
 
 
+def test_exporting_leaves_the_model_acting(exported):
+    """It once came back in training mode, where patches take random places in their images."""
+    assert not any(module.training for module in exported[0].modules())
+
+
 def test_the_same_seed_draws_the_same_actions(exported):
     _, out = exported
     first, again, other = (
