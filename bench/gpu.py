@@ -50,7 +50,7 @@ class GrowingCache:
     num_kept = 0
 
     def __init__(self, like: KVCache) -> None:
-        self.like, self.relative_NHSK = like, like.relative_NHSK
+        self.like, self.dtype, self.relative_NHSK = like, like.dtype, like.relative_NHSK
         self.reset()
 
     def reset(self, *, kept_timesteps: int = 0) -> None:

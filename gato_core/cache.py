@@ -66,6 +66,11 @@ class KVCache:
     def batch_size(self) -> int:
         return len(self.start_B)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """What keys are kept in and attention computes in; no less precise than the layers."""
+        return self.k_NBHSK.dtype
+
     def reset(self, robot: int | None = None, *, kept_timesteps: int = 0) -> None:
         """Forgets all robots, or one of them, at the border of a timestep.
 
@@ -124,6 +129,6 @@ class KVCache:
     def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the claimed tokens' keys and values; returns the layer's whole buffers."""
         k_BHSK, v_BHSK = self.k_NBHSK[layer], self.v_NBHSK[layer]
-        k_BHSK.index_copy_(2, self._slot_Q, k_BHQK)
-        v_BHSK.index_copy_(2, self._slot_Q, v_BHQK)
+        k_BHSK.index_copy_(2, self._slot_Q, k_BHQK.to(k_BHSK.dtype))
+        v_BHSK.index_copy_(2, self._slot_Q, v_BHQK.to(v_BHSK.dtype))
         return k_BHSK, v_BHSK

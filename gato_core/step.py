@@ -34,8 +34,9 @@ class Ring:
 
     def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
         """Stores new tokens' keys and values; returns the layer's whole buffers."""
-        self.k[layer] = self._write(self.k[layer], 2, self.slot_Q, k_BHQK)
-        self.v[layer] = self._write(self.v[layer], 2, self.slot_Q, v_BHQK)
+        dtype = self.k[layer].dtype
+        self.k[layer] = self._write(self.k[layer], 2, self.slot_Q, k_BHQK.to(dtype))
+        self.v[layer] = self._write(self.v[layer], 2, self.slot_Q, v_BHQK.to(dtype))
         return self.k[layer], self.v[layer]
 
 
@@ -117,7 +118,7 @@ class ControlStep(nn.Module):
         return self.model._transform(x_BLD, places, index_BQ, ring)
 
     def _places(self, inputs: Mapping[str, Tensor]) -> Places:
-        mask_LS = inputs["mask"].to(self.model.embedding.weight.dtype)
+        mask_LS = inputs["mask"].to(self.cache["k"].dtype)
         num_slots = mask_LS.shape[1]
         slot_S = torch.arange(num_slots, device=mask_LS.device)
         distance_LS = (inputs["slot"][:, None] - slot_S) % num_slots
