@@ -75,6 +75,9 @@ class GrowingCache:
         self._v[layer] = torch.cat([self._old(self._v[layer], 2), v_BHQK], dim=2)
         return self._k[layer], self._v[layer]
 
+    def relative_window(self, layer: int, num_queries: int) -> None:
+        """None: distances are looked up one by one."""
+
     def _old(self, x: Tensor, dim: int) -> Tensor:
         return x.narrow(dim, x.shape[dim] - self._num_old, self._num_old)
 

@@ -55,6 +55,7 @@ class KVCache:
         self.position_S = torch.full((self.num_slots,), EMPTY, device=device)
         self.start_B = torch.zeros(batch_size, dtype=torch.long, device=device)
         self.relative_NHSK: Tensor | None = None  # Transformer-XL: projected distances, set once
+        self._reversed_NHWK: Tensor | None = None
         self.turn: Callable[[Tensor, int], Tensor] | None = None  # rotary: keys moved, set once
         self.length = 0
         self.num_kept = 0
@@ -70,6 +71,25 @@ class KVCache:
     def dtype(self) -> torch.dtype:
         """What keys are kept in and attention computes in; no less precise than the layers."""
         return self.k_NBHSK.dtype
+
+    def set_relative(self, relative_NHSK: Tensor) -> None:
+        """Keeps the keys that stand for distances 0, 1, ..., S - 1, on a CPU also for windows."""
+        self.relative_NHSK = relative_NHSK
+        if relative_NHSK.device.type == "cpu":
+            # backwards and around the ring more than twice: any window of it is a slice
+            num_keys = 2 * (self.num_slots + self.tokens_per_timestep)
+            distance_W = -torch.arange(num_keys) % self.num_slots
+            self._reversed_NHWK = relative_NHSK[:, :, distance_W]
+
+    def relative_window(self, layer: int, num_queries: int) -> Tensor | None:
+        """Keys (H, S + Q, K) of the distances to each slot, for the Q newest tokens; else None.
+
+        The row for token Q - 1 - i begins at key i. Only slots in one ring lie like this.
+        """
+        if self._reversed_NHWK is None or self.num_kept:
+            return None
+        start = -(self.length - 1) % self.num_slots
+        return self._reversed_NHWK[layer, :, start : start + self.num_slots + num_queries]
 
     def reset(self, robot: int | None = None, *, kept_timesteps: int = 0) -> None:
         """Forgets all robots, or one of them, at the border of a timestep.

@@ -221,8 +221,7 @@ class Attention(nn.Module):
         # a cache may be more precise than the layers, and attention is as precise as its keys
         q_BHQK, bias_BHQS = q_BLHK.transpose(1, 2).to(k_BHSK.dtype), wanted.mask_BHQS
         if self.by_distance:
-            r_HSK = self.distances(k_BHSK.shape[2]) if cache is None else cache.relative_NHSK[layer]
-            bias_BHQS = bias_BHQS + self._distance_scores(q_BHQK, r_HSK, wanted.distance_BQS)
+            bias_BHQS = bias_BHQS + self._distance_scores(q_BHQK, wanted, cache, layer)
             q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
         a_BHQK = attend(q_BHQK, k_BHSK, v_BHSK, bias_BHQS).to(v_BLHK.dtype)
         return self.out(a_BHQK.transpose(1, 2).flatten(2))
@@ -234,10 +233,18 @@ class Attention(nn.Module):
         r_SD = self.distance(sinusoids(distance_S, weight.shape[1]).to(weight.dtype))
         return r_SD.unflatten(-1, (self.num_heads, self.key_size)).transpose(0, 1)
 
-    def _distance_scores(self, q_BHQK: Tensor, r_HSK: Tensor, distance_BQS: Tensor) -> Tensor:
+    def _distance_scores(
+        self, q_BHQK: Tensor, wanted: Places, cache: KVCache | None, layer: int
+    ) -> Tensor:
         """(B, H, Q, S): how queries score the distances to their keys. Transformer-XL."""
         q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * self.key_size**-0.5
-        index_BHQS = distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
+        num_queries, num_keys = q_BHQK.shape[2], wanted.distance_BQS.shape[-1]
+        r_HWK = None if cache is None else cache.relative_window(layer, num_queries)
+        if r_HWK is not None:  # Transformer-XL, appendix B: each row begins a key sooner
+            flat_BHN = (q_BHQK @ r_HWK.transpose(-1, -2)).flatten(-2)[..., num_queries - 1 : -1]
+            return flat_BHN.unflatten(-1, (num_queries, -1))[..., :num_keys]
+        r_HSK = self.distances(num_keys) if cache is None else cache.relative_NHSK[layer]
+        index_BHQS = wanted.distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
         return (q_BHQK @ r_HSK.transpose(-1, -2)).gather(-1, index_BHQS)
 
 
@@ -430,7 +437,7 @@ class Gato(nn.Module):
         )
         if config.positions == "relative":
             distances = [block.attention.distances(cache.num_slots) for block in self.blocks]
-            cache.relative_NHSK = torch.stack(distances).to(cache.k_NBHSK.dtype)
+            cache.set_relative(torch.stack(distances).to(cache.dtype))
         else:
             cache.turn = turn
         return cache

@@ -39,6 +39,9 @@ class Ring:
         self.v[layer] = self._write(self.v[layer], 2, self.slot_Q, v_BHQK.to(dtype))
         return self.k[layer], self.v[layer]
 
+    def relative_window(self, layer: int, num_queries: int) -> None:
+        """None: where its slots begin is not known to the host."""
+
 
 class ControlStep(nn.Module):
     """From a step's inputs to the ids of its action. The model's dtype is the computation's."""
