@@ -58,6 +58,8 @@ class BenchConfig:
         for name in self.dtypes:
             if name not in DTYPES:
                 raise ValueError(f"dtypes: expected {sorted(DTYPES)}, got {name!r}")
+        for name in self.presets:
+            preset(name)
         if self.num_steps < 1:
             raise ValueError(f"num_steps: expected >= 1, got {self.num_steps}")
 

@@ -193,8 +193,12 @@ def main() -> int:
     from gato_core import checkpoint
 
     config = tyro.cli(ExportConfig, description=__doc__)
-    loaded = checkpoint.load(config.checkpoint)
-    export(loaded.model, loaded.spec, config.out)
+    try:
+        loaded = checkpoint.load(config.checkpoint)
+        export(loaded.model, loaded.spec, config.out)
+    except (ValueError, OSError) as error:
+        print(f"gato export: {error}", file=sys.stderr)
+        return 1
     # beyond two contexts: the graph must have met evictions
     num_timesteps = 2 * loaded.model.config.context_timesteps + 4
     agreed = agreement(loaded.model, loaded.spec, config.out, num_timesteps)

@@ -59,6 +59,8 @@ def test_the_last_line_is_json():
     assert [row["action_mode"] for row in found["ms"]] == ["autoregressive", "parallel"]
 
 
-def test_another_dtype_is_refused():
+def test_what_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match="preset: expected one of .* got 'huge'"):
+        BenchConfig(presets=("huge",))
     with pytest.raises(ValueError, match="dtypes: expected .* got 'int8'"):
         BenchConfig(dtypes=("int8",))

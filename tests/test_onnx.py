@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from core_examples import SMALL, episode, observations, random_model, tiny
 
-from gato_core.onnx import OnnxPolicy, export
+from gato_core.onnx import OnnxPolicy, export, main
 from gato_core.policy import GatoPolicy
 from gato_core.tokenizer import Tokenizer
 
@@ -74,3 +74,9 @@ def test_another_file_is_refused(tmp_path, exported):
     onnx.save(proto, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="expected a checkpoint exported with .* got None"):
         OnnxPolicy(tmp_path / "other.onnx")
+
+
+def test_what_is_no_checkpoint_is_not_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gato export", str(tmp_path / "none")])
+    assert main() == 1
+    assert "expected a checkpoint's config.json, got no file" in capsys.readouterr().err
