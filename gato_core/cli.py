@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib.metadata import entry_points
 
@@ -39,7 +40,11 @@ def main() -> int:
         )
         return 1
     sys.argv = [f"gato {verb}", *sys.argv[2:]]
-    return run() or 0
+    try:
+        return run() or 0
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def _print_help(verbs: list[str]) -> None:

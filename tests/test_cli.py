@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,12 @@ def test_help_imports_no_room():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
+
+
+def test_a_reader_that_leaves_causes_no_traceback():
+    """`gato inspect checkpoint | head -1` ended in one."""
+    checkpoint = Path(__file__).parents[1] / "checkpoints/control"
+    command = f"{sys.executable} -m gato_core.cli inspect {checkpoint} | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stdout == "kind: checkpoint\n"
+    assert "Traceback" not in result.stderr and "BrokenPipe" not in result.stderr
