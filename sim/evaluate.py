@@ -79,7 +79,7 @@ class EvaluateConfig:
         if self.policy:
             return self.policy
         path = self.checkpoint.resolve()
-        run = path.parent.parent.name if path.parent.name == "checkpoints" else ""
+        run = path.parent.parent.name if path.name.isdigit() else ""
         return f"{run}-{path.name}" if run else path.name
 
     @property
