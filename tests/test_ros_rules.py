@@ -1,6 +1,9 @@
 """Rules of the ROS part that no type checker knows."""
 
 import ast
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,20 @@ def test_parameter_file_names_exactly_the_parameters_of_its_nodes(name, declare_
         finally:
             rclpy.try_shutdown()
     assert in_file == declared
+
+
+def test_a_hail_of_signals_ends_a_node_once():
+    """Handlers set a threading.Event: one that came while another set it waited for itself."""
+    code = (
+        "import time\nfrom gato_ros.stopping import on_signals\n"
+        "stop = on_signals(); print('ready', flush=True)\n"
+        "while not stop.is_set():\n    stop.wait(0.001)\n"
+        "stop.wait(60); time.sleep(1); print('ended')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    for _ in range(300):
+        process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=30)
+    assert output == "ended\n"
+    assert process.returncode == 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
+
+from gato_ros.stopping import Stop
 
 
 class Pace:
@@ -21,7 +22,7 @@ class Pace:
         """The next deadline is now."""
         self._deadline = time.monotonic()
 
-    def wait(self, stop: threading.Event) -> None:
+    def wait(self, stop: Stop) -> None:
         """Sleeps until the next deadline, or `stop`; late by over a fifth of a period counts."""
         late = time.monotonic() - self._deadline
         if late < 0:

@@ -38,6 +38,7 @@ from gato_ros import (
 )
 from gato_ros.control import Control
 from gato_ros.freshness import Latest, Sample, stale_streams
+from gato_ros.stopping import Stop
 from gato_ros.triggers import ClockTrigger, Due, StateTrigger
 
 Message = JointState | Image | CompressedImage
@@ -198,7 +199,7 @@ class PolicyNode(LifecycleNode):
 
     # The control loop, in the main thread.
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Ticks while active, until `stop`; leaves the robot holding."""
         try:
             while not stop.is_set():

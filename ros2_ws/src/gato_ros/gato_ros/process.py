@@ -15,6 +15,8 @@ from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from gato_ros.stopping import Stop, on_signals
+
 AnyNode = TypeVar("AnyNode", bound=Node)
 SPIN_TIMEOUT = 0.1  # s; an EventsExecutor without a finite timeout hangs in the PyPI wheels
 
@@ -41,17 +43,13 @@ def spinning(node: Node) -> Iterator[None]:
         executor.shutdown()
 
 
-def run(
-    create: Callable[[], AnyNode], loop: Callable[[AnyNode, threading.Event], int | None]
-) -> int:
+def run(create: Callable[[], AnyNode], loop: Callable[[AnyNode, Stop], int | None]) -> int:
     """Creates a node and runs `loop(node, stop)` in the main thread; returns the exit status.
 
     SIGINT and SIGTERM only set `stop`, so the loop can still publish what must come last. What the
     user got wrong (ValueError and the like) ends with one line on stderr and status 1.
     """
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = on_signals()
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = create()

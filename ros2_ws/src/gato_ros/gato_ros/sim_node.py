@@ -30,6 +30,7 @@ from gato_ros import conversion, ingest, sim_parameters, topics
 from gato_ros.cadence import NEWEST, CpuMeter, summary
 from gato_ros.pacing import Pace
 from gato_ros.robot_side import CommandInput
+from gato_ros.stopping import Stop
 from gato_sim import video
 from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
 
@@ -130,7 +131,7 @@ class SimNode(Node):
 
     # The simulation, in the main thread.
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Runs episodes until there were enough, or `stop`."""
         recording = contextlib.nullcontext()
         if self.parameters.video:
@@ -146,9 +147,7 @@ class SimNode(Node):
     def _is_finished(self) -> bool:
         return 0 < self.parameters.episodes <= len(self._results)
 
-    def _run_episode(
-        self, stop: threading.Event, add_frame: Callable[[np.ndarray], None] | None
-    ) -> None:
+    def _run_episode(self, stop: Stop, add_frame: Callable[[np.ndarray], None] | None) -> None:
         self._begin_episode()
         while self._progress["step"] < self.parameters.episode_steps:
             self._publish_state(stop)
@@ -176,7 +175,7 @@ class SimNode(Node):
         # its stamp is that of the first state, published after it
         self._episode_start.publish(conversion.time_message(self._time))
 
-    def _publish_state(self, stop: threading.Event) -> None:
+    def _publish_state(self, stop: Stop) -> None:
         """Renders, then publishes images, joints and, last, the clock at the step's deadline."""
         simulation, size = self.env.simulation, self.parameters.image_size
         stamp = conversion.time_message(self._time)
@@ -204,7 +203,7 @@ class SimNode(Node):
         self._joint_message.position = [*simulation.joint_angles.tolist(), float(finger)]
         self._joint_message.velocity = [*simulation.joint_velocities.tolist(), 0.0]
 
-    def _await_command(self, stop: threading.Event) -> bool:
+    def _await_command(self, stop: Stop) -> bool:
         """Whether the state just published was answered before the step had to be computed."""
         period = self._pace.period
         # an answer is worth a state that is a tenth of a period late: the schedule is absolute
@@ -227,7 +226,7 @@ class SimNode(Node):
         if answered:
             self._answers.append(self._commands.arrived_at - self._published_at)
 
-    def _is_interrupted(self, stop: threading.Event) -> bool:
+    def _is_interrupted(self, stop: Stop) -> bool:
         return stop.is_set() or self._reset_asked.is_set()
 
     def _note_progress(self) -> None:

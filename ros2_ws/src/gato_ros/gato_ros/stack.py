@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from rclpy.signals import SignalHandlerOptions
 
 from gato_ros import children, lifecycle, paths, topics, transport
 from gato_ros.process import spinning
+from gato_ros.stopping import Stop, on_signals
 
 LOAD_TIMEOUT = 120.0  # s for a process to load torch, or MuJoCo and the scene, and to answer
 END_TIMEOUT = 15.0  # s for a process to end, the video's completion included
@@ -82,7 +81,7 @@ class StackError(Exception):
 class Stack:
     """The three processes and the node that leads them through their states."""
 
-    def __init__(self, config: StackConfig, folder: Path, stop: threading.Event) -> None:
+    def __init__(self, config: StackConfig, folder: Path, stop: Stop) -> None:
         self.config, self.folder, self.stop = config, folder, stop
         self.processes: dict[str, subprocess.Popen] = {}
         self._is_active = False
@@ -177,7 +176,7 @@ def check_params_file(file: Path) -> None:
         raise ValueError(f"{file}: expected YAML, got {error}") from error
 
 
-def run(config: StackConfig, stop: threading.Event) -> Path:
+def run(config: StackConfig, stop: Stop) -> Path:
     """Runs the stack until its end; returns the folder with what it left.
 
     Raises StackError, or ValueError or FileNotFoundError for the parameter file.
@@ -201,9 +200,7 @@ def run(config: StackConfig, stop: threading.Event) -> Path:
 
 def main() -> int:
     """Entry point of `gato stack`."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = on_signals()
     try:
         config = tyro.cli(StackConfig)
         folder = run(config, stop)

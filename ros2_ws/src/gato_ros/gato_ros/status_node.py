@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from std_msgs.msg import String
 
 from gato_ros import diagnostics, topics
 from gato_ros.parameters import declare
+from gato_ros.stopping import Stop
 from gato_sim.provenance import machine
 
 LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a file
@@ -41,7 +41,7 @@ class StatusNode(Node):
     def _on_episode(self, message: String) -> None:
         self._episode = json.loads(message.data)
 
-    def run(self, stop: threading.Event) -> None:
+    def run(self, stop: Stop) -> None:
         """Shows the line until `stop`, then writes the report."""
         is_terminal = sys.stdout.isatty()
         while not stop.wait(LINE_PERIOD if is_terminal else LOG_PERIOD):
