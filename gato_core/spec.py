@@ -14,16 +14,23 @@ from dataclasses import dataclass
 import numpy as np
 
 PATCH_SIZE = 16
+WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Image:
-    """A camera frame, uint8 (height, width, 3), RGB; sides are multiples of 16 pixels."""
+    """A camera frame, uint8 (height, width, 3), RGB; sides are multiples of 16 pixels.
+
+    crop: the part of the camera's picture that these pixels show: left, top, width and height as
+    fractions of the picture.
+    """
 
     height: int
     width: int
+    crop: tuple[float, float, float, float] = WHOLE
 
     def __post_init__(self) -> None:
+        check_crop(self.crop)
         for side, pixels in (("height", self.height), ("width", self.width)):
             if pixels <= 0 or pixels % PATCH_SIZE:
                 raise ValueError(
@@ -223,6 +230,21 @@ class Spec:
             for key in sorted(ours.keys() | theirs.keys())
             if ours.get(key, None) != theirs.get(key, None)
         ]
+
+
+def check_crop(crop: tuple[float, ...]) -> None:
+    """Raises ValueError unless crop is (left, top, width, height) within the unit square."""
+    inside = len(crop) == 4 and all(math.isfinite(number) for number in crop)
+    if inside:
+        left, top, width, height = crop
+        slack = 1 + 1e-9  # 1/3 + 2/3 may round to more than 1
+        inside = min(left, top) >= 0 and min(width, height) > 0
+        inside = inside and left + width <= slack and top + height <= slack
+    if not inside:
+        raise ValueError(
+            "crop: expected left, top, width, height as fractions of the picture, "
+            f"inside it, got {crop}"
+        )
 
 
 def _describe(value: object) -> str:

@@ -12,6 +12,7 @@ import cv2
 import mujoco
 import numpy as np
 
+from gato_core.spec import WHOLE
 from gato_sim import gl, scene
 from gato_sim.constants import CAMERAS
 
@@ -73,8 +74,19 @@ class RenderTwin:
         for canvas in self._canvases.values():
             canvas.exchange_objects(self._model)
 
-    def render(self, qpos: np.ndarray, camera: str, height: int, width: int) -> np.ndarray:
-        """The view of one of CAMERAS or VIDEO_CAMERAS. Raises ValueError for another."""
+    def render(
+        self,
+        qpos: np.ndarray,
+        camera: str,
+        height: int,
+        width: int,
+        crop: tuple[float, float, float, float] = WHOLE,
+    ) -> np.ndarray:
+        """The view of one of CAMERAS or VIDEO_CAMERAS. Raises ValueError for another.
+
+        crop: the part of the picture that is drawn, and alone is drawn: left, top, width, height as
+        fractions of it.
+        """
         if camera not in CAMERAS + VIDEO_CAMERAS:
             raise ValueError(f"camera: expected one of {CAMERAS + VIDEO_CAMERAS}, got {camera!r}")
         scale = self._style.supersampling
@@ -82,6 +94,7 @@ class RenderTwin:
         if size not in self._canvases:
             self._canvases[size] = _Canvas(self._model, *size)
         self._update(qpos, camera)
+        _narrow(self._scene, crop, width / height)
         image = self._canvases[size].draw(self._scene)
         if scale > 1:
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
@@ -107,6 +120,22 @@ class RenderTwin:
         mujoco.mjv_updateScene(
             model, data, option, None, view, mujoco.mjtCatBit.mjCAT_ALL.value, self._scene
         )
+
+
+def _narrow(drawn: mujoco.MjvScene, crop: tuple[float, float, float, float], aspect: float) -> None:
+    """Leaves of the scene's frustum what a crop shows; `aspect` is the drawn image's width/height.
+
+    OpenGL's frustum need not be symmetric, so a crop costs what its own pixels cost.
+    """
+    if crop == WHOLE:
+        return
+    left, top, width, height = crop
+    for camera in drawn.camera:  # two eyes, alike
+        upper, whole_height = camera.frustum_top, camera.frustum_top - camera.frustum_bottom
+        half_width = 0.5 * whole_height * aspect * height / width
+        camera.frustum_top = upper - top * whole_height
+        camera.frustum_bottom = upper - (top + height) * whole_height
+        camera.frustum_center += half_width * (2 * left + width - 1)
 
 
 def _viewpoint(model: mujoco.MjModel, camera: str) -> mujoco.MjvCamera:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
+from gato_core.spec import WHOLE
 from gato_sim import reset, scene
 from gato_sim.constants import CONTROL_TIMESTEP, GRIPPER_LIMIT
 from gato_sim.controller import Controller, positive, site_pose
@@ -145,15 +146,21 @@ class Simulation:
         self.data.qvel[self.elements.object_dof[color]] = 0.0
         mujoco.mj_forward(self.model, self.data)
 
-    def render(self, camera: str, size: int | tuple[int, int]) -> np.ndarray:
+    def render(
+        self,
+        camera: str,
+        size: int | tuple[int, int],
+        crop: tuple[float, float, float, float] = WHOLE,
+    ) -> np.ndarray:
         """What a camera sees now, uint8 (height, width, 3); `size` is the side or (height, width).
 
+        crop: left, top, width, height of what is drawn, as fractions of the camera's picture.
         Raises ValueError for an unknown camera, RuntimeError where OpenGL is missing.
         """
         height, width = (size, size) if isinstance(size, int) else size
         if self._twin is None:
             self._twin = RenderTwin(self.triplet, style=self._render_style)
-        return self._twin.render(self.data.qpos, camera, height, width)
+        return self._twin.render(self.data.qpos, camera, height, width, crop)
 
     def close(self) -> None:
         """Frees the OpenGL contexts, if an image was ever drawn."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import WHOLE, Continuous, Image, Spec
 from gato_sim.constants import (
     CAMERAS,
     CONTROL_TIMESTEP,
@@ -36,6 +36,38 @@ PINCH = Continuous(
     unit="m and quaternion wxyz",
     names=("x", "y", "z", "qw", "qx", "qy", "qz"),
 )
+# What of a camera's square picture is looked at, as fractions of it: left, top, width, height.
+# Below two thirds of its height a basket camera sees the basket's wall and no object, ever.
+VIEWS = {"whole": WHOLE, "basket": (0.0, 0.0, 1.0, 2 / 3)}
+
+
+def view_image(view: str, image_size: int) -> Image:
+    """The Image of a view, `image_size` pixels high and as wide as keeps its pixels square.
+
+    Raises ValueError for an unknown view or sides that are no multiples of 16.
+    """
+    if view not in VIEWS:
+        raise ValueError(f"view: expected one of {sorted(VIEWS)}, got {view!r}")
+    _, _, width, height = crop = VIEWS[view]
+    return Image(image_size, round(image_size * width / height), crop)
+
+
+def views_of(spec: Spec) -> tuple[tuple[str, ...], int, str]:
+    """Cameras, image size and view of a Spec's images: what `load` and `robot_spec` take.
+
+    Without images the last two are the defaults. Raises ValueError for images of different kinds
+    or of a crop that is no view.
+    """
+    images = {key: value for key, value in spec.observation.items() if isinstance(value, Image)}
+    cameras = tuple(key.removesuffix("/pixels") for key in images)
+    kinds = set(images.values()) or {view_image("whole", 64)}
+    if len(kinds) > 1:
+        raise ValueError(f"images: expected one size and crop for all cameras, got {images}")
+    (image,) = kinds
+    for view, crop in VIEWS.items():
+        if image.crop == crop:
+            return cameras, image.height, view
+    raise ValueError(f"crop: expected one of {VIEWS}, got {image.crop}")
 
 
 def check_cameras(cameras: tuple[str, ...]) -> None:
@@ -48,10 +80,11 @@ def check_cameras(cameras: tuple[str, ...]) -> None:
 def robot_spec(
     cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right"),
     image_size: int = 64,
+    view: str = "whole",
 ) -> Spec:
-    """The simulated Sawyer: `image_size` pixels square a camera, joints, pinch pose, gripper."""
+    """The simulated Sawyer: a view `image_size` pixels high a camera, joints, pinch, gripper."""
     check_cameras(cameras)
-    images = {f"{camera}/pixels": Image(image_size, image_size) for camera in cameras}
+    images = {f"{camera}/pixels": view_image(view, image_size) for camera in cameras}
     proprioception = {
         "gripper/joints/angle": GRIPPER,
         "sawyer/joints/angle": JOINTS,

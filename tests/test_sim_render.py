@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import gato_sim
+from gato_sim import tasks
 from gato_sim.render import VIDEO_CAMERAS, RenderTwin
 from gato_sim.simulation import Simulation
 
@@ -50,6 +51,37 @@ def test_only_the_cameras_asked_for_are_observed():
     spec = gato_sim.robot_spec(cameras=CAMERAS[:1], image_size=32)
     spec.check_observation(gato_sim.policy_observation(observation, spec))
     env.close()
+
+
+@pytest.mark.parametrize(
+    "crop", [(0.0, 0.0, 1.0, 2 / 3), (0.25, 0.125, 0.5, 0.75), (0.5, 0.5, 0.5, 0.5)]
+)
+def test_a_crop_is_that_part_of_the_whole_picture(simulation, crop):
+    left, top, width, height = crop
+    whole = simulation.render(CAMERAS[0], 192)
+    rows = slice(round(192 * top), round(192 * (top + height)))
+    columns = slice(round(192 * left), round(192 * (left + width)))
+    part = simulation.render(CAMERAS[0], (round(192 * height), round(192 * width)), crop)
+    difference = np.abs(part.astype(int) - whole[rows, columns]).mean()
+    shifted = np.abs(part[1:].astype(int) - whole[rows, columns][:-1]).mean()
+    assert difference < 0.1 < 0.5 < shifted, (difference, shifted)
+
+
+def test_a_view_is_observed_in_the_shape_its_spec_says():
+    env = gato_sim.load(
+        "rgb_test_triplet1", seed=0, physics="stable", cameras=CAMERAS[:1], view="basket"
+    )
+    observation = env.reset().observation
+    spec = gato_sim.robot_spec(CAMERAS[:1], view="basket")
+    assert spec.observation["basket_front_left/pixels"].shape == (64, 96, 3)
+    assert tasks.views_of(spec) == (CAMERAS[:1], 64, "basket")
+    spec.check_observation(gato_sim.policy_observation(observation, spec))
+    env.observation_spec()["basket_front_left/pixels"].validate(
+        observation["basket_front_left/pixels"]
+    )
+    env.close()
+    with pytest.raises(ValueError, match="'basket', 'whole'.*'floor'"):
+        gato_sim.load("rgb_test_triplet1", seed=0, view="floor")
 
 
 def test_exchanged_objects_are_drawn_as_in_a_new_twin(simulation):

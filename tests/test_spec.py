@@ -35,6 +35,25 @@ def test_a_spec_survives_json():
     assert spec.differences(again) == []
 
 
+def test_a_crop_survives_json_and_what_does_not_say_one_is_whole():
+    spec = Spec({"a": Image(16, 32, (0.0, 0.0, 1.0, 2 / 3))}, continuous(1), 0.05)
+    said = json.loads(json.dumps(spec.to_dict()))
+    assert Spec.from_dict(said) == spec
+    del said["observation"]["a"]["crop"]
+    assert Spec.from_dict(said).observation["a"] == Image(16, 32, (0.0, 0.0, 1.0, 1.0))
+    (difference,) = spec.differences(Spec.from_dict(said))
+    assert difference.startswith("observation.a.crop: expected [0.0, 0.0, 1.0, 0.6")
+
+
+@pytest.mark.parametrize(
+    "crop",
+    [(0.0, 0.0, 1.0), (0.5, 0.0, 0.6, 1.0), (-0.1, 0, 1, 1), (0, 0, 0, 1), (0, 0, 1, np.nan)],
+)
+def test_a_crop_lies_inside_the_picture(crop):
+    with pytest.raises(ValueError, match="expected left, top, width, height"):
+        Image(16, 16, crop)
+
+
 def test_differences_name_expected_and_got():
     other = Spec(SMALL.observation | {"arm/joints": continuous(4)}, SMALL.action, 0.1)
     text = "\n".join(SMALL.differences(other))
