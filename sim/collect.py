@@ -27,15 +27,17 @@ from gato_sim import assets, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
 from gato_sim.handover import Handover
+from gato_sim.objects import RED_ON_BLUE, colors_of, join_task
 from gato_sim.policies import checkpoint_spec, open_policy
 from gato_sim.progress import Progress
 from gato_sim.provenance import versions
 from gato_sim.suites import Trial
-from gato_sim.tasks import robot_spec
+from gato_sim.tasks import robot_spec, view_image
 
-INSTRUCTION = "stack the red object on the blue object"
+INSTRUCTION = "stack the {} object on the {} object"
 STOP_AFTER = 20  # steps of success with the gripper away, then an episode is cut
 _TYPICAL_STEPS = 220
+_EARLIER = {"stack": RED_ON_BLUE, "view": "whole"}  # of datasets that do not say
 _SPARE_BYTES = 200_000_000
 
 
@@ -49,7 +51,10 @@ class CollectConfig:
     out: Path
     """Dataset folder; an existing one of the same settings is continued."""
     triplets: str = "train"
-    """train, selection, heldout, mastery (the test triplets), or ids "r25,x37,y26"."""
+    """train, selection, heldout, mastery (the test triplets), or ids "r25,x37,y26"; with another
+    stack than red_on_blue also a test triplet, e.g. rgb_test_triplet1."""
+    stack: str = RED_ON_BLUE
+    """What is put on what, e.g. blue_on_green."""
     episodes: int = 100
     """Episodes the dataset shall hold."""
     keep: Literal["success", "all"] = "success"
@@ -64,7 +69,9 @@ class CollectConfig:
     cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right")
     """Cameras of the observation."""
     image_size: int = 64
-    """Sides of the camera images, pixels."""
+    """Height of the camera images, pixels."""
+    view: Literal["whole", "basket"] = "whole"
+    """The cameras' square pictures, or their upper two thirds, where objects and gripper are."""
     max_steps: int = NUM_STEPS
     """Control steps after which an episode ends in any case."""
     seed: int = 0
@@ -89,11 +96,13 @@ class CollectConfig:
         """What makes an episode with a given index the episode it is."""
         return {
             "triplets": self.triplets,
+            "stack": self.stack,
             "keep": self.keep,
             "physics": self.physics,
             "perturb": self.perturb,
             "cameras": list(self.cameras),
             "image_size": self.image_size,
+            "view": self.view,
             "max_steps": self.max_steps,
             "seed": self.seed,
             "actor": read_json(self.actor / "config.json")["weights_sha256"]
@@ -106,7 +115,8 @@ class CollectConfig:
 def trial(config: CollectConfig, index: int) -> Trial:
     """The initial state and objects of episode `index`."""
     seed = suites.stable_seed("collect", config.seed, index)
-    return Trial(config.triplets, index, seed, suites.draw_objects(config.triplets, seed))
+    task = join_task(config.triplets, config.stack)
+    return Trial(task, index, seed, suites.draw_objects(task, seed))
 
 
 def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
@@ -121,8 +131,9 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         physics=config.physics,
         cameras=config.cameras,
         image_size=config.image_size,
+        view=config.view,
     )
-    spec = robot_spec(config.cameras, config.image_size)
+    spec = robot_spec(config.cameras, config.image_size, config.view)
     with contextlib.closing(env):
         policy, perturbation = ScriptedExpert(env, seed=trial.seed), None
         draws = suites.stable_seed("perturb", trial.seed)
@@ -154,14 +165,15 @@ def collect(config: CollectConfig) -> dict:
     FileNotFoundError without model files, all before an episode starts.
     """
     assets.path()
-    suites.check_collectable(config.triplets)
+    suites.check_collectable(config.triplets, config.stack)
     stored = _stored_info(config.out)
     _check_settings(config, stored)
-    spec = robot_spec(config.cameras, config.image_size)
+    spec = robot_spec(config.cameras, config.image_size, config.view)
     if config.actor and (differences := spec.differences(checkpoint_spec(config.actor))):
         raise ValueError(f"{config.actor}: it acts on another Spec:\n  " + "\n  ".join(differences))
     workers.set_threads(1)
-    with DatasetWriter(config.out, spec, task=INSTRUCTION) as writer:
+    instruction = INSTRUCTION.format(*colors_of(config.stack))
+    with DatasetWriter(config.out, spec, task=instruction) as writer:
         _check_disk(config, config.episodes - writer.num_episodes)
         start = stored["index"] + 1 if stored else 0
         attempts = Attempts(config.out / "attempts.jsonl", start)
@@ -220,7 +232,7 @@ def _check_settings(config: CollectConfig, stored: dict | None) -> None:
     if stored is None:
         return
     for name, expected in config.identity().items():
-        if stored.get(name) != expected:
+        if stored.get(name, _EARLIER.get(name)) != expected:
             raise ValueError(
                 f"{config.out} was collected with {name} {stored.get(name)!r}, got {expected!r}; "
                 "choose another --out or the same settings"
@@ -229,7 +241,8 @@ def _check_settings(config: CollectConfig, stored: dict | None) -> None:
 
 def _check_disk(config: CollectConfig, num_missing: int) -> None:
     folder = next(p for p in (config.out, *config.out.absolute().parents) if p.exists())
-    pixels = len(config.cameras) * config.image_size**2
+    image = view_image(config.view, config.image_size)
+    pixels = len(config.cameras) * image.height * image.width
     needed = num_missing * _TYPICAL_STEPS * pixels + _SPARE_BYTES  # a byte a pixel as PNG
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -252,7 +265,8 @@ def _in_order(results: Iterable[tuple[Trial, Episode]], start: int) -> Iterator[
 def _opening(config: CollectConfig, num_episodes: int) -> str:
     return (
         f"{config.out}: {num_episodes} of {config.episodes} episodes are there; objects "
-        f"{config.triplets}, {config.physics} physics, perturbation {config.perturb}"
+        f"{config.triplets}, {config.stack.replace('_', ' ')}, {config.physics} physics, "
+        f"perturbation {config.perturb}"
     )
 
 

@@ -24,6 +24,7 @@ def load(
 ) -> Environment:
     """The environment of a task: a name in `objects.TASKS` or red, green, blue ids "r3,s0,b2".
 
+    Red is to be put on blue unless the task says otherwise: "rgb_test_triplet1:blue_on_green".
     physics: "benchmark" (official scores) or "stable" (faster, objects at rest stay at rest).
     cameras: rendered and observed as "<camera>/pixels", uint8 (image_size, image_size, 3).
     resample_triplet: whether every episode draws new objects; by default random tasks do.
@@ -56,6 +57,7 @@ class Environment(dm_env.Environment):
         tasks.check_cameras(cameras)
         check_image_size(image_size)
         self.task = task
+        self.top, self.base = objects.colors_of(objects.split_task(task)[1])
         self.cameras, self.image_size = tuple(cameras), image_size
         self._resample = is_random if resample_triplet is None else resample_triplet
         self._seed, self._episode = seed, 0
@@ -102,15 +104,15 @@ class Environment(dm_env.Environment):
 
     def success(self) -> bool:
         """The benchmark's criterion in the present state."""
-        return reward.success(self.simulation)
+        return reward.success(self.simulation, self.top, self.base)
 
     def success_strict(self) -> bool:
-        """As `success`, and red touches neither basket nor green."""
-        return reward.success_strict(self.simulation)
+        """As `success`, and the upper object touches neither basket nor the third object."""
+        return reward.success_strict(self.simulation, self.top, self.base)
 
     def stages(self) -> dict[str, bool]:
         """Which stages on the way to a stack hold in the present state."""
-        return reward.stages(self.simulation)
+        return reward.stages(self.simulation, self.top, self.base)
 
     def observation_spec(self) -> dict[str, specs.Array]:
         state = {

@@ -20,7 +20,7 @@ from typing import Literal
 import tyro
 
 from gato_core.storage import read_json, replacing, write_json
-from gato_sim import assets, policies, provenance, report, suites, summary, workers
+from gato_sim import assets, objects, policies, provenance, report, suites, summary, workers
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
 from gato_sim.suites import Trial
@@ -40,7 +40,8 @@ class EvaluateConfig:
     policy: Literal["expert", "random"] | None = None
     """The scripted expert or random actions instead of a checkpoint."""
     suite: tuple[str, ...] = ("skill-generalization",)
-    """skill-generalization, skill-mastery, selection, train; or tasks, e.g. rgb_test_triplet3."""
+    """skill-generalization, skill-mastery, blue-on-green, selection, train; or tasks, e.g.
+    rgb_test_triplet3 or selection:green_on_red."""
     episodes: int = 20
     """Episodes of each task of the suite."""
     physics: Literal["benchmark", "stable"] = "benchmark"
@@ -85,7 +86,7 @@ class EvaluateConfig:
     @property
     def folder(self) -> Path:
         words = (self.policy_name, *self.suite, self.physics)
-        return self.out / (self.name or "-".join(words).replace(",", "-"))
+        return self.out / (self.name or "-".join(words).replace(",", "-").replace(":", "-"))
 
 
 def evaluate(config: EvaluateConfig) -> dict:
@@ -162,7 +163,8 @@ def _check_training_data(config: EvaluateConfig) -> None:
     """Skill Generalization is about objects never trained on; raises ValueError for others."""
     data = _checkpoint_config(config).get("provenance", {}).get("data", [])
     sets = sorted({name for part in data for name in part.get("triplets", [])})
-    if "skill-generalization" in config.suite and "mastery" in sets:
+    tested = {"mastery", *objects.TEST_TRIPLETS}
+    if "skill-generalization" in config.suite and tested & set(sets):
         raise ValueError(
             "suite: expected skill-mastery for a checkpoint trained on the test triplets, "
             f"got skill-generalization; its training data had triplets {sets}"
@@ -240,7 +242,7 @@ def _film(
     films, entries = [], {}
     for result in choose_films(results, config.videos):
         trial = trial_of[result["task"], result["index"]]
-        path = config.folder / "videos" / f"{trial.task.replace(',', '-')}-{trial.index:03d}.mp4"
+        path = config.folder / "videos" / _video_name(trial)
         entries[path.name] = known.get(path.name)
         if entries[path.name] is None or not path.exists():
             films.append(Film(trial, result, path))
@@ -251,6 +253,10 @@ def _film(
         if not entry["identical"]:
             print(f"warning: {film.trial} went differently the second time", file=sys.stderr)
     return list(entries.values())
+
+
+def _video_name(trial: Trial) -> str:
+    return f"{trial.task.replace(',', '-').replace(':', '-')}-{trial.index:03d}.mp4"
 
 
 def choose_films(results: Sequence[Mapping], num: int) -> list[Mapping]:

@@ -1,8 +1,9 @@
-"""Scripted expert: stacks red on blue from privileged state, as a function of what is to be seen.
+"""Scripted expert: stacks one object on another from privileged state, as can be seen and cloned.
 
 Almost memoryless, so that its demonstrations can be cloned: each action follows from the present
-poses, the gripper's angle and its contacts. Only the chosen grasp is remembered, in red's frame,
-until it is lost or red has moved. Velocities are proportional to the error and saturate.
+poses, the gripper's angle and its contacts. Only the chosen grasp is remembered, in the object's
+frame, until it is lost or the object has moved. Velocities are proportional to the error and
+saturate. `top` goes on `base` (red on blue in the benchmark); `third` is in the way.
 """
 
 from __future__ import annotations
@@ -34,14 +35,12 @@ WRIST_MARGIN = 0.12  # rad kept from the wrist's limits of +-pi/2
 FLOOR = BASKET_ORIGIN[2]
 
 HOVER = 0.015  # m between the fingertips and an object's top while not above the grasp
-CARRY = 0.03  # m between red and blue until red is above its place
+CARRY = 0.03  # m between top and base until the top is above its place
 FUNNEL = 1.5  # m of height per m of lateral error
-RETREAT = 0.09  # m above red's top where the gripper waits at the end
+RETREAT = 0.09  # m above the stack where the gripper waits at the end
 PLACED_GAP = 0.003
 PLACED_ERROR = 0.008
 RESTING_GAP = 0.006
-
-_LEFT, _RIGHT = frozenset(("left", "red")), frozenset(("right", "red"))
 
 
 class ScriptedExpert:
@@ -51,13 +50,16 @@ class ScriptedExpert:
         self.env = env
         self.stage = "approach"
         self._model = None
-        self._grasp_in_red: tuple | None = None
+        self._grasp_in_top: tuple | None = None
         self._releasing = False
+        self._top, self._base = env.top, env.base
+        (self._third,) = set(COLORS) - {env.top, env.base}
+        self._finger_contacts = {frozenset((side, env.top)) for side in ("left", "right")}
 
     def reset(self, prompt: Episode | None = None) -> None:
         """Forgets the grasp. A prompt is ignored."""
         self._model = None
-        self._grasp_in_red = None
+        self._grasp_in_top = None
         self._releasing = False
         self.stage = "approach"
 
@@ -96,16 +98,18 @@ class ScriptedExpert:
         self.touching = _touching(simulation.data, self._owner)
 
     def _holds(self) -> bool:
-        return {_LEFT, _RIGHT} <= self.touching
+        return self._finger_contacts <= self.touching
 
     def _in_hand(self) -> bool:
-        """A finger touches red and can still open further."""
-        return bool({_LEFT, _RIGHT} & self.touching) and self.angle > WIDE_OPEN_ANGLE
+        """A finger touches the top and can still open further."""
+        return bool(self._finger_contacts & self.touching) and self.angle > WIDE_OPEN_ANGLE
 
     def _stacked(self) -> bool:
-        above = self.poses["red"][:3] - self.poses["blue"][:3]
+        above = self.poses[self._top][:3] - self.poses[self._base][:3]
         near = np.hypot(above[0], above[1]) < 0.05 and above[2] > 0.02
-        return bool(near and vertical_gap(self.solids["red"], self.solids["blue"]) < RESTING_GAP)
+        return bool(
+            near and vertical_gap(self.solids[self._top], self.solids[self._base]) < RESTING_GAP
+        )
 
     def _pick(self) -> tuple[np.ndarray, float]:
         grasp = self._grasp()
@@ -149,16 +153,16 @@ class ScriptedExpert:
     def _hover(self, distance: float) -> float:
         """Safe pinch height at a horizontal distance from the grasp."""
         highest = max(self.solids[color].top for color in COLORS)
-        red = self.solids["red"].top
+        own = self.solids[self._top].top
         blend = np.clip((distance - 0.03) / 0.03, 0, 1)
-        return min(red + blend * (highest - red) + HOVER, WORKSPACE_HIGH[2] - 0.002)
+        return min(own + blend * (highest - own) + HOVER, WORKSPACE_HIGH[2] - 0.002)
 
     def _grasp(self) -> Grasp | None:
-        """The remembered grasp where red is now; chosen anew when red has turned or none is."""
-        pose = self.poses["red"]
+        """The remembered grasp where the top is now; a new one if it turned or there is none."""
+        pose = self.poses[self._top]
         rotation = rotation_matrix(pose[3:])
-        if self._grasp_in_red is not None:
-            point, axis, width, planned = self._grasp_in_red
+        if self._grasp_in_top is not None:
+            point, axis, width, planned = self._grasp_in_top
             tilt = np.arccos(np.clip((np.trace(rotation.T @ planned) - 1) / 2, -1, 1))
             if tilt < 0.3 or self.angle > OPEN_ANGLE:
                 world = rotation @ axis
@@ -167,18 +171,18 @@ class ScriptedExpert:
                 )
         room = np.pi / 2 - WRIST_MARGIN
         wrist = self.wrist - self._azimuth_change(pose[:3])
-        obstacles = [self.solids["green"], self.solids["blue"], *self._walls]
+        obstacles = [self.solids[self._third], self.solids[self._base], *self._walls]
         grasp = best_grasp(
-            self.solids["red"],
+            self.solids[self._top],
             pose[:3],
             obstacles,
             self.yaw,
             (-room - wrist, room - wrist),
         )
-        self._grasp_in_red = None
+        self._grasp_in_top = None
         if grasp is not None:
             axis = np.array([np.cos(grasp.yaw), np.sin(grasp.yaw), 0])
-            self._grasp_in_red = (
+            self._grasp_in_top = (
                 rotation.T @ (grasp.position - pose[:3]),
                 rotation.T @ axis,
                 grasp.width,
@@ -187,41 +191,43 @@ class ScriptedExpert:
         return grasp
 
     def _place(self) -> tuple[np.ndarray, float]:
-        red, blue = self.solids["red"], self.solids["blue"]
-        center = self.poses["red"][:3]
-        target = place_target(blue, self.poses["blue"][:3], red, center, self.solids["green"])
+        held, base = self.solids[self._top], self.solids[self._base]
+        center = self.poses[self._top][:3]
+        target = place_target(
+            base, self.poses[self._base][:3], held, center, self.solids[self._third]
+        )
         low, high = (np.array(limit[:2]) for limit in (WORKSPACE_LOW, WORKSPACE_HIGH))
         error = np.clip(target - center[:2], low - self.pinch[:2], high - self.pinch[:2])
         distance = float(np.hypot(*error))
-        gap = vertical_gap(red.shifted(np.array([*error, 0])), blue)
-        gap = gap if np.isfinite(gap) else red.vertices[:, 2].min() - blue.top
+        gap = vertical_gap(held.shifted(np.array([*error, 0])), base)
+        gap = gap if np.isfinite(gap) else held.vertices[:, 2].min() - base.top
         if gap < PLACED_GAP and distance < PLACED_ERROR:
             self.stage = "release"
             return np.zeros(4), OPEN
         wanted = np.clip((distance - 0.004) * FUNNEL, 0, CARRY)
         rise = wanted - gap if wanted > 0 else -gap - 0.002
-        bottom = red.vertices[:, 2].min()
-        sideways = min(np.clip((bottom - FLOOR - 0.003) / 0.01, 0, 1), self._free(blue, rise))
+        bottom = held.vertices[:, 2].min()
+        sideways = min(np.clip((bottom - FLOOR - 0.003) / 0.01, 0, 1), self._free(base, rise))
         if distance > 0.03:
-            green = self.solids["green"]
-            over = green.top + CARRY / 2 - bottom
-            sideways = min(sideways, self._free(green, over))
-            if _apart(red, green) < over + 0.03:
+            third = self.solids[self._third]
+            over = third.top + CARRY / 2 - bottom
+            sideways = min(sideways, self._free(third, over))
+            if _apart(held, third) < over + 0.03:
                 rise = max(rise, over)
         rise = min(rise, WORKSPACE_HIGH[2] - 0.002 - self.pinch[2])
         self.stage = "lift" if sideways < 0.5 else "carry" if wanted > 0 else "place"
         return np.array([*(sideways * error), rise, 0.0]), CLOSE
 
     def _free(self, other: Solid, rise: float) -> float:
-        """Share of sideways speed while red must still rise this much to pass over another."""
-        apart = _apart(self.solids["red"], other)
+        """Share of sideways speed while the top must still rise this much to pass over another."""
+        apart = _apart(self.solids[self._top], other)
         return float(np.clip(max((apart - rise) / 0.02, 1.5 - rise / 0.02), 0, 1))
 
     def _retreat(self) -> tuple[np.ndarray, float]:
         if self._in_hand():
             self.stage = "release"
             return np.zeros(4), OPEN
-        rise = min(self.solids["red"].top + RETREAT, WORKSPACE_HIGH[2] - 0.005) - self.pinch[2]
+        rise = min(self.solids[self._top].top + RETREAT, WORKSPACE_HIGH[2] - 0.005) - self.pinch[2]
         self.stage = "retreat" if rise > 0.01 else "done"
         return np.array([0, 0, max(rise, 0.0), 0.0]), OPEN
 

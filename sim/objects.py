@@ -1,4 +1,8 @@
-"""The 152 RGB objects: their ids by set, their mesh files, and the benchmark's triplets."""
+"""The 152 RGB objects: their ids by set, their mesh files, and the benchmark's triplets.
+
+A task says which objects lie in the basket and, if it is not red on blue, what is to be stacked:
+"rgb_test_triplet3", "r3,s0,b2", "rgb_test_triplet1:blue_on_green".
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import numpy as np
 from gato_sim import assets
 
 COLORS = ("red", "green", "blue")
+RED_ON_BLUE = "red_on_blue"  # the benchmark's own
+STACKS = tuple(f"{top}_on_{base}" for top in COLORS for base in COLORS if top != base)
 TEST_TRIPLETS = {
     "rgb_test_triplet1": ("r3", "s0", "b2"),
     "rgb_test_triplet2": ("r5", "g2", "b3"),
@@ -50,11 +56,42 @@ def mesh_file(object_id: str) -> Path:
     raise ValueError(f"object id: expected one of {', '.join(known)}; got {object_id!r}")
 
 
+def split_task(task: str) -> tuple[str, str]:
+    """The objects part of a task and its stack, one of STACKS.
+
+    Raises ValueError listing the stacks for an unknown one.
+    """
+    name, colon, stack = task.partition(":")
+    if not colon:
+        return name, RED_ON_BLUE
+    check_stack(stack)
+    return name, stack
+
+
+def join_task(name: str, stack: str) -> str:
+    """The task of objects and stack; the inverse of `split_task`."""
+    return name if stack == RED_ON_BLUE else f"{name}:{stack}"
+
+
+def check_stack(stack: str) -> None:
+    """Raises ValueError listing the stacks unless this is one."""
+    if stack not in STACKS:
+        raise ValueError(f"stack: expected one of {', '.join(STACKS)}; got {stack!r}")
+
+
+def colors_of(stack: str) -> tuple[str, str]:
+    """What is put on what: ("red", "blue") of "red_on_blue"."""
+    top, base = stack.split("_on_")
+    return top, base
+
+
 def parse_task(task: str) -> tuple[str, str, str] | None:
     """The (red, green, blue) ids a task fixes, None if it draws them at random.
 
-    A task is a name in TASKS or three ids "r3,s0,b2". Raises ValueError listing what is valid.
+    A task is a name in TASKS or three ids "r3,s0,b2", with a stack or without. Raises ValueError
+    listing what is valid.
     """
+    task, _ = split_task(task)
     if task in RANDOM_TASKS:
         return None
     if task in TEST_TRIPLETS:
@@ -80,5 +117,6 @@ def draw_triplet(task: str, rng: np.random.Generator) -> tuple[str, str, str]:
     fixed = parse_task(task)
     if fixed is not None:
         return fixed
-    red, green, blue = rng.choice(object_ids(RANDOM_TASKS[task]), size=3, replace=True)
+    name, _ = split_task(task)
+    red, green, blue = rng.choice(object_ids(RANDOM_TASKS[name]), size=3, replace=True)
     return str(red), str(green), str(blue)

@@ -12,7 +12,8 @@ from gato_sim.reward import STAGES
 CRITERION = (
     "Success is the benchmark's sparse reward at the last step: red's origin is within 5 cm of "
     "blue's sideways and more than 2 cm above it, red touches blue, and the robot does not touch "
-    "red. Ever: at any step. Strict: at the end, and red touches neither basket nor green."
+    "red. Ever: at any step. Strict: at the end, and red touches neither basket nor green. "
+    "Tasks that name other colours, such as blue_on_green, are counted by those."
 )
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --bar: #3b82f6; --bad: #d97706 }

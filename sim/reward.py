@@ -1,15 +1,19 @@
-"""Whether red is stacked on blue: the benchmark's sparse reward, a strict one, and stages."""
+"""Whether one object is stacked on another: the benchmark's sparse reward, a strict one, stages.
+
+The benchmark stacks red on blue; `top` and `base` are the colours of any pair.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from gato_sim.constants import TOUCHING
+from gato_sim.objects import COLORS
 from gato_sim.simulation import Simulation
 
 MAX_HORIZONTAL_DISTANCE = 0.05  # m, between the objects' origins
-MIN_HEIGHT = 0.02  # m, of red's origin above blue's
-REACH_DISTANCE = 0.06  # m, between pinch point and red's origin
+MIN_HEIGHT = 0.02  # m, of the top's origin above the base's
+REACH_DISTANCE = 0.06  # m, between pinch point and the top's origin
 STAGES = ("reached", "grasped", "lifted", "aligned", "stacked", "released")
 
 
@@ -21,49 +25,56 @@ def touches(simulation: Simulation, first: np.ndarray, second: np.ndarray) -> bo
     return bool(((first[a] & second[b]) | (first[b] & second[a])).any())
 
 
-def success(simulation: Simulation) -> bool:
-    """The published criterion: red above and touching blue, not touched by the robot.
+def success(simulation: Simulation, top: str = "red", base: str = "blue") -> bool:
+    """The published criterion: top above and touching base, not touched by the robot.
 
-    The original also means to ask that red be off the ground, but looks for geoms that the scene
-    lacks; so red may stand on the basket's floor and lean on blue. `success_strict` repairs it.
+    The original also means to ask that the top be off the ground, but looks for geoms that the
+    scene lacks; so it may stand on the basket's floor and lean on the base. `success_strict`
+    repairs it.
     """
     geoms = simulation.elements.object_geoms
     return (
-        is_aligned(simulation)
-        and touches(simulation, geoms["red"], geoms["blue"])
-        and not touches(simulation, geoms["red"], simulation.elements.robot_geoms)
+        is_aligned(simulation, top, base)
+        and touches(simulation, geoms[top], geoms[base])
+        and not touches(simulation, geoms[top], simulation.elements.robot_geoms)
     )
 
 
-def success_strict(simulation: Simulation) -> bool:
-    """`success`, and red touches neither the basket nor green: blue alone carries it."""
-    elements = simulation.elements
-    red = elements.object_geoms["red"]
-    others = elements.basket_geoms | elements.object_geoms["green"]
-    return success(simulation) and not touches(simulation, red, others)
+def success_strict(simulation: Simulation, top: str = "red", base: str = "blue") -> bool:
+    """`success`, and the top touches neither basket nor the third object: base alone carries it."""
+    carried = not touches(
+        simulation, simulation.elements.object_geoms[top], _other_supports(simulation, top, base)
+    )
+    return success(simulation, top, base) and carried
 
 
-def is_aligned(simulation: Simulation) -> bool:
-    """Whether red's origin is above blue's: within 5 cm sideways, more than 2 cm higher."""
+def is_aligned(simulation: Simulation, top: str = "red", base: str = "blue") -> bool:
+    """Whether top's origin is above base's: within 5 cm sideways, more than 2 cm higher."""
     poses = simulation.object_poses()
-    offset = poses["red"][:3] - poses["blue"][:3]
+    offset = poses[top][:3] - poses[base][:3]
     return bool(np.hypot(offset[0], offset[1]) < MAX_HORIZONTAL_DISTANCE and offset[2] > MIN_HEIGHT)
 
 
-def stages(simulation: Simulation) -> dict[str, bool]:
+def stages(simulation: Simulation, top: str = "red", base: str = "blue") -> dict[str, bool]:
     """What is true now of the way to a stack, for curves of progress. Keys: STAGES."""
     elements = simulation.elements
-    red, robot = elements.object_geoms["red"], elements.robot_geoms
-    supported = touches(simulation, red, elements.basket_geoms | elements.object_geoms["green"])
-    on_blue = touches(simulation, red, elements.object_geoms["blue"])
-    held = touches(simulation, red, robot)
-    distance = np.linalg.norm(simulation.pinch_pose[:3] - simulation.object_poses()["red"][:3])
-    aligned = is_aligned(simulation) and not supported
+    upper, robot = elements.object_geoms[top], elements.robot_geoms
+    supported = touches(simulation, upper, _other_supports(simulation, top, base))
+    on_base = touches(simulation, upper, elements.object_geoms[base])
+    held = touches(simulation, upper, robot)
+    distance = np.linalg.norm(simulation.pinch_pose[:3] - simulation.object_poses()[top][:3])
+    aligned = is_aligned(simulation, top, base) and not supported
     return {
         "reached": bool(distance < REACH_DISTANCE),
-        "grasped": all(touches(simulation, red, pad) for pad in elements.pad_geoms),
-        "lifted": held and not supported and not on_blue,
+        "grasped": all(touches(simulation, upper, pad) for pad in elements.pad_geoms),
+        "lifted": held and not supported and not on_base,
         "aligned": aligned,
-        "stacked": aligned and on_blue,
-        "released": aligned and on_blue and not held,
+        "stacked": aligned and on_base,
+        "released": aligned and on_base and not held,
     }
+
+
+def _other_supports(simulation: Simulation, top: str, base: str) -> np.ndarray:
+    """Bool mask (ngeom,) of what could carry the top instead of the base."""
+    (third,) = set(COLORS) - {top, base}
+    return simulation.elements.basket_geoms | simulation.elements.object_geoms[third]

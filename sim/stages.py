@@ -13,12 +13,12 @@ _MISSED = dict(
     zip(
         STAGES,
         (
-            "never reached red",
+            "never reached the object",
             "reached, never grasped",
             "grasped, never lifted",
-            "lifted, never above blue",
-            "above blue, never on it",
-            "on blue, never released",
+            "lifted, never above its base",
+            "above its base, never on it",
+            "on its base, never released",
         ),
         strict=True,
     )

@@ -27,6 +27,7 @@ SUITES = {
     "skill-mastery": tuple(objects.TEST_TRIPLETS),
     "selection": ("selection",),
     "train": ("train",),
+    "blue-on-green": ("rgb_test_triplet1:blue_on_green",),
 }
 
 
@@ -34,7 +35,8 @@ SUITES = {
 class Trial:
     """One episode to be run: its initial state follows from `objects` and `seed` alone.
 
-    task: the row of the result table, e.g. "rgb_test_triplet1". objects: "red,green,blue" ids.
+    task: the row of the result table, e.g. "rgb_test_triplet1". objects: "red,green,blue" ids,
+    and the stack if it is not red on blue: itself a task.
     """
 
     task: str
@@ -60,11 +62,16 @@ def set_ids(name: str) -> tuple[str, ...]:
     return tuple(selection) if name == "selection" else tuple(sorted(set(ids) - set(selection)))
 
 
-def draw_objects(triplets: str, seed: int) -> str:
-    """Object ids "red,green,blue" for one episode, drawn from a set with replacement.
+def draw_objects(task: str, seed: int) -> str:
+    """Ids "red,green,blue" for one episode, drawn from a set with replacement; with the stack.
 
-    triplets: one of TRIPLET_SETS, a task name, or ids; the last two say it all already.
+    task: one of TRIPLET_SETS, a task name, or ids; the last two say it all already.
     """
+    triplets, stack = objects.split_task(task)
+    return objects.join_task(_draw_ids(triplets, seed), stack)
+
+
+def _draw_ids(triplets: str, seed: int) -> str:
     rng = np.random.default_rng(stable_seed("objects", seed))
     if triplets == "mastery":
         return ",".join(tuple(objects.TEST_TRIPLETS.values())[rng.integers(5)])
@@ -73,9 +80,15 @@ def draw_objects(triplets: str, seed: int) -> str:
     return ",".join(objects.draw_triplet(triplets, rng))
 
 
-def check_collectable(triplets: str) -> None:
-    """Raises ValueError for unknown triplets, and for test objects not asked for as `mastery`."""
+def check_collectable(triplets: str, stack: str = objects.RED_ON_BLUE) -> None:
+    """Raises ValueError for unknown triplets, and for test objects not asked for as `mastery`.
+
+    A test triplet may be named for a stack that Skill Generalization does not test.
+    """
+    objects.check_stack(stack)
     if triplets in TRIPLET_SETS:
+        return
+    if triplets in objects.TEST_TRIPLETS and stack != objects.RED_ON_BLUE:
         return
     if "," not in triplets and triplets not in objects.TEST_TRIPLETS:
         raise ValueError(
@@ -101,7 +114,7 @@ def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
     name = " ".join(suite)
     tasks = SUITES.get(name, tuple(suite))
     for task in tasks:
-        if task not in TRIPLET_SETS:
+        if task.partition(":")[0] not in TRIPLET_SETS:
             try:
                 objects.parse_task(task)
             except ValueError as error:

@@ -11,7 +11,7 @@ import numpy as np
 
 import gato_sim
 from gato_core.spec import Spec
-from gato_sim import policies, video
+from gato_sim import objects, policies, video
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
 from gato_sim.environment import Environment
 from gato_sim.reward import STAGES
@@ -87,9 +87,13 @@ def _view(env: Environment, observation: Mapping[str, np.ndarray], camera: str) 
 def _caption(film: Film, step: int, reward: float) -> list[str]:
     firsts = film.result["stages"]
     reached = [s for s in STAGES if firsts[s] is not None and firsts[s] <= step + 1]
-    red, green, blue = film.trial.objects.split(",")
+    ids, stack = objects.split_task(film.trial.objects)
+    named = dict(zip(objects.COLORS, ids.split(",")))
+    top, base = objects.colors_of(stack)
+    (third,) = set(objects.COLORS) - {top, base}
     return [
-        f"{red} on {blue}, {green} beside",
+        f"{top} {named[top]} on {base} {named[base]}",
+        f"{third} {named[third]} beside",
         f"{(step + 1) * CONTROL_TIMESTEP:.1f} s, step {step + 1}",
         f"stage {reached[-1] if reached else '-'}",
         "STACKED" if reward else "",

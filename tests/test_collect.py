@@ -8,6 +8,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset
@@ -91,6 +92,25 @@ def test_train_collection_never_draws_test_or_selection_objects(tmp_path):
     for reserved in ("selection", "heldout"):
         assert not drawn & set(suites.set_ids(reserved))
     assert not drawn & set(objects.object_ids("test"))
+
+
+def test_another_stack_is_part_of_the_episode(tmp_path):
+    """Also of its task, so that a prompt shows the same stack, and of the dataset's words."""
+    options = SHORT | dict(triplets="rgb_test_triplet1", stack="blue_on_green", workers=0)
+    collect(CollectConfig(out=tmp_path / "data", episodes=1, **options))
+    episode = Dataset(tmp_path / "data").episode(0)
+    assert episode.task == episode.info["objects"] == "r3,s0,b2:blue_on_green"
+    assert episode.info["stack"] == "blue_on_green"
+    tasks = pq.read_table(tmp_path / "data/meta/tasks.parquet").to_pylist()
+    assert "stack the blue object on the green object" in str(tasks)
+    with pytest.raises(ValueError, match="collected with stack 'blue_on_green', got 'red_on_green'"):
+        options |= dict(stack="red_on_green")
+        collect(CollectConfig(out=tmp_path / "data", episodes=2, **options))
+
+
+def test_unknown_stack_names_the_known_ones(tmp_path):
+    with pytest.raises(ValueError, match="expected one of red_on_green.*got 'red_on_red'"):
+        collect(CollectConfig(out=tmp_path / "data", stack="red_on_red", **SHORT))
 
 
 @pytest.mark.parametrize(

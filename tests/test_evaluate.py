@@ -64,7 +64,7 @@ def test_page_holds_videos_that_repeat_the_counted_run(tmp_path):
     assert page.count("data:video/mp4;base64,") == 2
     assert "src=" in page and "http" not in page
     report = (config.folder / "report.md").read_text()
-    assert "Wilson" in report and "never reached red" in report
+    assert "Wilson" in report and "never reached the object" in report
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def result(index: int, success: bool, why: str | None = None, task: str = "a") -
             ("reached", "grasped", "lifted", "aligned", "stacked", "released"),
             5 if success else None,
         ),
-        "failure": None if success else why or "never reached red",
+        "failure": None if success else why or "never reached the object",
         "latency_ms": [1.0, 3.0],
     }
 
@@ -142,7 +142,7 @@ def test_summary_counts_by_task_and_averages_tasks():
     assert content["tasks"]["a"]["success_end"]["successes"] == 3
     assert content["mean_of_tasks"]["success_end"] == pytest.approx(0.375)
     assert content["all"]["success_end"]["rate"] == pytest.approx(0.6)
-    assert content["all"]["failures"] == {"never reached red": 2}
+    assert content["all"]["failures"] == {"never reached the object": 2}
     assert content["tasks"]["a"]["stages"]["lifted"] == {
         "episodes": 3,
         "rate": 0.75,
@@ -167,7 +167,7 @@ def test_videos_show_each_kind_of_failure_and_one_success():
         result(0, True),
         result(1, False, "stacked, fell later"),
         result(2, False, "stacked, fell later"),
-        result(3, False, "never reached red"),
+        result(3, False, "never reached the object"),
         result(4, True),
     ]
     assert [r["index"] for r in choose_films(results, 3)] == [1, 3, 0]
@@ -177,9 +177,10 @@ def test_videos_show_each_kind_of_failure_and_one_success():
     assert choose_films(results, 0) == []
 
 
-def test_generalization_refuses_a_policy_trained_on_test_triplets(tmp_path):
+@pytest.mark.parametrize("triplets", ["mastery", "rgb_test_triplet1"])
+def test_generalization_refuses_a_policy_trained_on_test_triplets(tmp_path, triplets):
     path = tmp_path / "mastery"
-    provenance = {"data": [{"path": "demos", "triplets": ["mastery"]}]}
+    provenance = {"data": [{"path": "demos", "triplets": [triplets]}]}
     spec = robot_spec((), 64)
     checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
     config = EvaluateConfig(checkpoint=path, out=tmp_path / "out")

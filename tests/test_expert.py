@@ -8,6 +8,7 @@ import pytest
 import gato_sim
 from gato_sim import grasp, perturb, policy_observation, robot_spec
 from gato_sim.expert import ScriptedExpert
+from gato_sim.objects import COLORS
 
 WIDE_OPEN = (-np.pi, np.pi)
 EASY_SEEDS = (2, 3, 5, 17)  # of rgb_train_random, under "stable" physics
@@ -69,6 +70,13 @@ def episode(env, seed: int, max_steps: int = 400) -> tuple[np.ndarray, bool]:
 
 def test_expert_stacks_on_easy_seeds(env):
     assert sum(episode(env, seed)[1] for seed in EASY_SEEDS) >= 3
+
+
+def test_expert_stacks_other_colours():
+    with gato_sim.load("s0,s0,s0:blue_on_green", seed=0, physics="stable") as env:
+        assert episode(env, 1)[1]
+        red, green, blue = (env.simulation.object_poses()[color][2] for color in COLORS)
+    assert blue > green + 0.04 and red < green + 0.02
 
 
 def test_same_seed_same_actions_inside_the_bounds(env):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from gato_sim import observation, reward
+from gato_sim import objects, observation, reward
 from gato_sim.simulation import Simulation
 
 FLOOR = 0.0498
@@ -40,6 +40,20 @@ def test_blue_on_red_and_side_by_side_are_not():
     below = scene_with(("s0", "s0", "s0"), red=pose(0.6, 0, 0.025), blue=pose(0.6, 0, 0.0751))
     beside = scene_with(("s0", "s0", "s0"), red=pose(0.6, 0, 0.025), blue=pose(0.6, 0.051, 0.025))
     assert not reward.success(below) and not reward.success(beside)
+
+
+@pytest.mark.parametrize("stack", objects.STACKS)
+def test_any_colour_counts_on_any_other_and_only_there(stack):
+    top, base = objects.colors_of(stack)
+    (third,) = set(objects.COLORS) - {top, base}
+    places = {base: pose(0.6, 0, 0.025), top: pose(0.6, 0, 0.0751), third: FAR}
+    stacked = scene_with(("s0", "s0", "s0"), **places)
+    for other in objects.STACKS:
+        pair = objects.colors_of(other)
+        expected = other == stack
+        assert reward.success(stacked, *pair) == expected
+        assert reward.success_strict(stacked, *pair) == expected
+        assert reward.stages(stacked, *pair)["released"] == expected
 
 
 def test_leaning_on_the_floor_counts_officially_but_not_strictly():
