@@ -103,7 +103,7 @@ def test_another_stack_is_part_of_the_episode(tmp_path):
     assert episode.info["stack"] == "blue_on_green"
     tasks = pq.read_table(tmp_path / "data/meta/tasks.parquet").to_pylist()
     assert "stack the blue object on the green object" in str(tasks)
-    with pytest.raises(ValueError, match="collected with stack 'blue_on_green', got 'red_on_green'"):
+    with pytest.raises(ValueError, match="with stack 'blue_on_green', got 'red_on_green'"):
         options |= dict(stack="red_on_green")
         collect(CollectConfig(out=tmp_path / "data", episodes=2, **options))
 
