@@ -12,11 +12,18 @@ from safetensors.torch import load_file
 from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.model import to_tensors
+from gato_core.spec import Continuous, Discrete, Image, Spec, Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.config import PRESETS, TrainConfig, load
-from gato_training.loss import action_bins, action_errors, masked_loss, smoothed_targets
+from gato_training.loss import (
+    action_bins,
+    action_errors,
+    is_action,
+    masked_loss,
+    smoothed_targets,
+)
 from gato_training.state import remove_old
 from gato_training.train import learning_rate, main, train
 
@@ -228,11 +235,29 @@ def test_smoothed_targets_sum_to_one_and_peak_at_the_label():
 
 def test_narrow_smoothing_is_cross_entropy():
     logits, label = torch.randn(7, 1025), torch.tensor([0, 1, 5, 400, 1000, 1022, 1023])
-    hard = masked_loss(logits, label, (0, 1024))
-    torch.testing.assert_close(
-        masked_loss(logits, label, (0, 1024), smoothed_targets(0.01)), hard
-    )  # fmt: skip
+    actions = torch.ones(7, dtype=torch.bool), (0, 1024)
+    hard = masked_loss(logits, label, *actions)
+    torch.testing.assert_close(masked_loss(logits, label, *actions, smoothed_targets(0.01)), hard)
     torch.testing.assert_close(hard, torch.nn.functional.cross_entropy(logits, label))
+
+
+def test_words_are_never_taken_for_actions():
+    """Where discrete actions share the lowest ids with text, words once counted as actions."""
+    spec = replace(SPEC, observation={"words": Text(3)}, action=Discrete(9, ("a", "b")))
+    tokenizer = Tokenizer(spec, Vocabulary(num_text=1024))
+    words, presses = np.array([[7, 5, 8], [1, 2, 3]]), np.array([[4, 6], [0, 8]])
+    encoded = tokenizer.encode_timesteps({"words": words}, presses, text_is_target=True)
+    tokens = to_tensors(encoded)
+    id_N, is_action_N = tokens.id[tokens.target], is_action(tokens)
+    logits = torch.randn(len(id_N), 2049)
+    _, label_MA = action_bins(logits, id_N, is_action_N, tokenizer)
+    assert label_MA.tolist() == presses.tolist()
+    hard_N = torch.nn.functional.cross_entropy(logits, id_N, reduction="none")
+    only_words = masked_loss(
+        logits[~is_action_N], id_N[~is_action_N], is_action_N[~is_action_N], (0, 1024),
+        smoothed_targets(8.0),
+    )  # fmt: skip
+    torch.testing.assert_close(only_words, hard_N[~is_action_N].mean())
 
 
 def test_errors_are_shares_of_the_range_by_dimension():
@@ -240,7 +265,7 @@ def test_errors_are_shares_of_the_range_by_dimension():
     label = torch.tensor([512, 1000, 700, 3])
     answer = torch.tensor([0, 1000, 700, 600])
     logits = torch.nn.functional.one_hot(answer, 1025).float()
-    bins = action_bins(logits, label, tokenizer)
+    bins = action_bins(logits, label, torch.ones(4, dtype=torch.bool), tokenizer)
     assert action_errors(*bins, SPEC.action) == {
         "error/x": 0.25,
         "error/grip": pytest.approx(597 / 2048),

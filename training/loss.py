@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gato_core.spec import Continuous, Discrete
-from gato_core.tokenizer import Tokenizer
+from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
 from gato_core.vocab import NUM_BINS
 
 AUXILIARY_SCALE = 0.1  # metres: about the distances that matter in a basket
@@ -23,12 +23,21 @@ def smoothed_targets(sigma: float) -> Tensor:
     return score_NV.softmax(dim=1).float()
 
 
+def is_action(tokens: Tokens[Tensor]) -> Tensor:
+    """bool (N,): which targets are action tokens. Ids do not tell: low ones may be text's too."""
+    return tokens.local_position[tokens.target] == ACTION_POSITION
+
+
 def masked_loss(
-    logits_NV: Tensor, id_N: Tensor, action_ids: tuple[int, int], smoothed: Tensor | None = None
+    logits_NV: Tensor,
+    id_N: Tensor,
+    is_action_N: Tensor,
+    action_ids: tuple[int, int],
+    smoothed: Tensor | None = None,
 ) -> Tensor:
     """Mean of -log p(id) over the targets. Paper, equation 2.
 
-    Targets outside action_ids (text) stay hard; with `smoothed` the others expect
+    Targets that are no actions (text) stay hard; with `smoothed` the others expect
     -log p under their row of it.
     """
     logits_NV = logits_NV.float()
@@ -36,7 +45,6 @@ def masked_loss(
     if smoothed is None:
         return hard_N.mean()
     first, last = action_ids
-    is_action_N = (id_N >= first) & (id_N < last)
     expected_NV = smoothed[(id_N - first).clamp(0, last - first - 1)]
     log_p_NV = logits_NV[:, first:last] - logits_NV.logsumexp(dim=1, keepdim=True)
     soft_N = -(expected_NV * log_p_NV).sum(dim=1)
@@ -48,10 +56,11 @@ def auxiliary_loss(predicted_M3: Tensor, position_M3: Tensor) -> Tensor:
     return F.smooth_l1_loss(predicted_M3 / AUXILIARY_SCALE, position_M3 / AUXILIARY_SCALE)
 
 
-def action_bins(logits_NV: Tensor, id_N: Tensor, tokenizer: Tokenizer) -> tuple[Tensor, Tensor]:
+def action_bins(
+    logits_NV: Tensor, id_N: Tensor, is_action_N: Tensor, tokenizer: Tokenizer
+) -> tuple[Tensor, Tensor]:
     """The likeliest and the true bins (M, A) of M actions; text targets are left out."""
     first, last = tokenizer.action_ids
-    is_action_N = (id_N >= first) & (id_N < last)
     likeliest_N = logits_NV[is_action_N, first:last].argmax(dim=1)
     num_action_tokens = tokenizer.spec.num_action_tokens
     label_N = id_N[is_action_N] - first

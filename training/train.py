@@ -154,8 +154,8 @@ def objective(
     with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
         logits_NV = (model or run.model)(tokens)
     id_N = tokens.id[tokens.target]
-    action_ids = run.tokenizer.action_ids
-    losses = {"loss": loss.masked_loss(logits_NV, id_N, action_ids, run.smoothed)}
+    action_ids, is_action_N = run.tokenizer.action_ids, loss.is_action(tokens)
+    losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, run.smoothed)}
     if run.side_task is not None:
         true_M3 = torch.from_numpy(batch.positions).to(run.device)
         got_M3 = run.side_task.positions(tokens.target)
@@ -181,11 +181,12 @@ def evaluate(run: Run, held_out: Sequences) -> dict[str, float]:
     for number in range(num_batches):
         batch = held_out.batch(number)
         losses, logits_NV = objective(run, batch, run.averaged)
-        id_N = torch.from_numpy(batch.tokens.id[batch.tokens.target]).to(run.device)
-        hard = loss.masked_loss(logits_NV, id_N, run.tokenizer.action_ids)
+        tokens = to_tensors(batch.tokens, run.device)
+        id_N, is_action_N = tokens.id[tokens.target], loss.is_action(tokens)
+        hard = loss.masked_loss(logits_NV, id_N, is_action_N, run.tokenizer.action_ids)
         for name, value in (losses | {"hard_loss": hard}).items():
             sums[name] = sums.get(name, 0.0) + value.item() / num_batches
-        bins.append(loss.action_bins(logits_NV, id_N, run.tokenizer))
+        bins.append(loss.action_bins(logits_NV, id_N, is_action_N, run.tokenizer))
     got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
     errors = loss.action_errors(got_MA, label_MA, run.tokenizer.spec.action)
     return {f"held_out/{name}": value for name, value in (sums | errors).items()}
