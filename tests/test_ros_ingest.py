@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from ros_examples import CAMERAS, joint_state
+from sensor_msgs.msg import JointState
 
+from gato_core.spec import Continuous, Image, Spec
 from gato_ros import conversion, ingest, safety
 from gato_sim.controller import Controller
 from gato_sim.tasks import robot_spec
@@ -64,3 +66,33 @@ def test_nothing_but_finite_numbers_within_limits_leaves():
     for bad in (np.nan, np.inf):
         with pytest.raises(ValueError, match="finite"):
             safety.limit(np.full(8, bad))
+
+
+def test_another_robots_numbers_come_from_the_field_of_their_unit():
+    names = ("shoulder", "elbow")
+    limits = ((-3.0,) * 2, (3.0,) * 2)
+    spec = Spec(
+        {
+            "arm/angle": Continuous(*limits, "rad", names),
+            "arm/rate": Continuous(*limits, "rad/s", names[::-1]),
+            "arm/torque": Continuous(*limits, "N m", names),
+        },
+        Continuous(*limits, "rad/s", names),
+        0.05,
+    )
+    ingest.check_streams(spec)
+    joints = JointState(
+        name=["elbow", "shoulder"], position=[1.0, 2.0], velocity=[0.1, 0.2], effort=[-1.0, -2.0]
+    )
+    observation, angles = ingest.observation({"joint_states": joints}, spec, Controller())
+    assert observation["arm/angle"].tolist() == [2.0, 1.0]
+    np.testing.assert_allclose(observation["arm/rate"], [0.1, 0.2])
+    assert observation["arm/torque"].tolist() == [-2.0, -1.0]
+    assert angles.size == 0
+
+
+def test_a_unit_that_no_joint_state_has_is_refused():
+    degrees = Continuous((-180.0,), (180.0,), "degrees", ("elbow",))
+    spec = Spec({"arm/angle": degrees, "camera": Image(16, 16)}, degrees, 0.05)
+    with pytest.raises(ValueError, match=r"(?s)arm/angle: expected a unit.*got 'degrees'.*camera"):
+        ingest.check_streams(spec)

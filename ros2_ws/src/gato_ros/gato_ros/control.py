@@ -33,6 +33,10 @@ class Control:
         self, policy: GatoPolicy, spec: Spec, gripper_joint: str = ingest.GRIPPER_JOINT
     ) -> None:
         ingest.check_streams(spec)
+        if not ingest.arm_joints(spec):
+            raise ValueError(
+                f"observation: expected {ingest.ARM_ANGLES}, got {[*spec.observation]}"
+            )
         self.policy = policy
         self.spec = spec
         self.streams = (ingest.JOINT_STREAM, *ingest.camera_names(spec))

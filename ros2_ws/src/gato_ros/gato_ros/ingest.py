@@ -1,15 +1,18 @@
-"""Messages to the observation a Spec asks for: the same for a live robot, a simulator and a bag."""
+"""Messages to the observation a Spec asks for: the same for a live robot, a simulator and a bag.
+
+Needs no ROS. A camera's key is `<camera>/pixels`. Numbers of joints come from the JointState field
+that their unit names, matched by joint name. Two keys of the Sawyer are computed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from sensor_msgs.msg import CompressedImage, JointState
-from sensor_msgs.msg import Image as ImageMessage
 
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros.conversion import image_to_array, joint_positions
+from gato_ros.reading import image_to_array, joint_values
 from gato_sim.constants import GRIPPER_LIMIT
 from gato_sim.controller import Controller
 from gato_sim.simulation import FINGER_RANGE
@@ -20,6 +23,13 @@ PIXELS = "/pixels"
 ARM_ANGLES = "sawyer/joints/angle"
 GRIPPER_ANGLE = "gripper/joints/angle"
 GRIPPER_JOINT = "finger_joint"  # of the Robotiq 2F-85: 0 rad open, 0.8 rad closed
+# sensor_msgs/JointState: position in rad or m, velocity in rad/s or m/s, effort in N m or N
+JOINT_FIELDS = {"rad": "position", "m": "position", "rad/s": "velocity", "m/s": "velocity",
+                "N m": "effort", "N": "effort"}  # fmt: skip
+
+if TYPE_CHECKING:
+    from sensor_msgs.msg import CompressedImage, JointState
+    from sensor_msgs.msg import Image as ImageMessage
 
 
 def camera_names(spec: Spec) -> list[str]:
@@ -32,21 +42,28 @@ def camera_names(spec: Spec) -> list[str]:
 
 
 def check_streams(spec: Spec) -> None:
-    """Raises ValueError for an observation that no stream provides."""
-    known = {ARM_ANGLES, GRIPPER_ANGLE, PINCH_KEY} | {f"{c}{PIXELS}" for c in camera_names(spec)}
-    unknown = sorted(spec.observation.keys() - known)
-    if unknown or ARM_ANGLES not in spec.observation:
-        raise ValueError(
-            f"observation: expected {ARM_ANGLES}, optionally {GRIPPER_ANGLE}, {PINCH_KEY} and "
-            f"<camera>{PIXELS}, got {list(spec.observation)}"
-        )
+    """Raises ValueError listing the observations that no stream provides."""
+    problems = []
+    for key, modality in spec.observation.items():
+        if isinstance(modality, Image):
+            if not key.endswith(PIXELS):
+                problems.append(f"{key}: expected an Image's key to be <camera>{PIXELS}")
+        elif not isinstance(modality, Continuous):
+            problems.append(f"{key}: expected Image or Continuous, got {type(modality).__name__}")
+        elif key not in (GRIPPER_ANGLE, PINCH_KEY) and modality.unit not in JOINT_FIELDS:
+            problems.append(
+                f"{key}: expected a unit of {list(JOINT_FIELDS)}, got {modality.unit!r}"
+            )
+    if PINCH_KEY in spec.observation and ARM_ANGLES not in spec.observation:
+        problems.append(f"{PINCH_KEY}: expected {ARM_ANGLES} beside it, got none")
+    if problems:
+        raise ValueError("observation:\n  " + "\n  ".join(problems))
 
 
 def arm_joints(spec: Spec) -> tuple[str, ...]:
-    """Joint names of the arm as the Spec orders them."""
-    modality = spec.observation[ARM_ANGLES]
-    assert isinstance(modality, Continuous)
-    return modality.names
+    """Joint names of the Sawyer's arm as the Spec orders them; none for another robot."""
+    modality = spec.observation.get(ARM_ANGLES)
+    return modality.names if isinstance(modality, Continuous) else ()
 
 
 def observation(
@@ -55,20 +72,25 @@ def observation(
     controller: Controller,
     gripper_joint: str = GRIPPER_JOINT,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """The Spec's observation, and the arm's joint angles (rad, float64) in the Spec's order.
+    """The Spec's observation, and the Sawyer's joint angles (rad, float64) in the Spec's order.
 
     messages: one per stream, "joint_states" and each camera's name. Raises ValueError naming the
     entry, with expected and got, when a message does not fit.
     """
     joints = messages[JOINT_STREAM]
-    angles = joint_positions(joints, arm_joints(spec))
-    values: dict[str, np.ndarray] = {ARM_ANGLES: angles.astype(np.float32)}
-    if GRIPPER_ANGLE in spec.observation:
-        values[GRIPPER_ANGLE] = gripper_units(joint_positions(joints, [gripper_joint]))
-    if PINCH_KEY in spec.observation:
-        values[PINCH_KEY] = downward(controller.pinch_pose(angles)).astype(np.float32)
-    for camera in camera_names(spec):
-        values[f"{camera}{PIXELS}"] = _pixels(camera, messages[camera])
+    angles = joint_values(joints, arm_joints(spec), "position")
+    values: dict[str, np.ndarray] = {}
+    for key, modality in spec.observation.items():
+        if isinstance(modality, Image):
+            camera = key.removesuffix(PIXELS)
+            values[key] = _pixels(camera, messages[camera])
+        elif key == GRIPPER_ANGLE:
+            values[key] = gripper_units(joint_values(joints, [gripper_joint], "position"))
+        elif key == PINCH_KEY:
+            values[key] = downward(controller.pinch_pose(angles)).astype(np.float32)
+        else:
+            field = JOINT_FIELDS[modality.unit]
+            values[key] = joint_values(joints, modality.names, field).astype(np.float32)
     spec.check_observation(values)
     return values, angles
 
