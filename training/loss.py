@@ -13,7 +13,9 @@ from gato_core.spec import Continuous, Discrete
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
 from gato_core.vocab import NUM_BINS
 
-AUXILIARY_SCALE = 0.1  # metres: about the distances that matter in a basket
+# Metres. Errors below it weigh less and less, so it must be as small as the precision that is
+# wanted: with 0.1 the side task rests at 7.5 mm, with 0.01 it passes 6 mm in 600 updates.
+AUXILIARY_SCALE = 0.01
 
 
 def smoothed_targets(sigma: float) -> Tensor:
