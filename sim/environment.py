@@ -20,13 +20,15 @@ def load(
     physics: str = "benchmark",
     cameras: tuple[str, ...] = (),
     image_size: int = 64,
+    view: str = "whole",
     resample_triplet: bool | None = None,
 ) -> Environment:
     """The environment of a task: a name in `objects.TASKS` or red, green, blue ids "r3,s0,b2".
 
     Red is to be put on blue unless the task says otherwise: "rgb_test_triplet1:blue_on_green".
     physics: "benchmark" (official scores) or "stable" (faster, objects at rest stay at rest).
-    cameras: rendered and observed as "<camera>/pixels", uint8 (image_size, image_size, 3).
+    cameras: rendered and observed as "<camera>/pixels", uint8 (image_size, image_size, 3); with
+    view "basket" the upper two thirds of the picture alone, (image_size, 3/2 image_size, 3).
     resample_triplet: whether every episode draws new objects; by default random tasks do.
     Raises ValueError naming what is valid for an unknown task, physics, camera or size.
     """
@@ -36,6 +38,7 @@ def load(
         physics=physics,
         cameras=cameras,
         image_size=image_size,
+        view=view,
         resample_triplet=resample_triplet,
     )
 
@@ -51,6 +54,7 @@ class Environment(dm_env.Environment):
         physics: str = "benchmark",
         cameras: tuple[str, ...] = (),
         image_size: int = 64,
+        view: str = "whole",
         resample_triplet: bool | None = None,
     ) -> None:
         is_random = objects.parse_task(task) is None
@@ -58,7 +62,7 @@ class Environment(dm_env.Environment):
         check_image_size(image_size)
         self.task = task
         self.top, self.base = objects.colors_of(objects.split_task(task)[1])
-        self.cameras, self.image_size = tuple(cameras), image_size
+        self.cameras, self.image = tuple(cameras), tasks.view_image(view, image_size)
         self._resample = is_random if resample_triplet is None else resample_triplet
         self._seed, self._episode = seed, 0
         triplet = objects.draw_triplet(task, self._episode_rng())
@@ -119,9 +123,9 @@ class Environment(dm_env.Environment):
             key: specs.Array((depth, *shape), dtype, key)
             for key, (shape, depth, dtype) in observation.STATE.items()
         }
-        size = (self.image_size, self.image_size, 3)
+        shape = self.image.shape
         images = {
-            f"{camera}/pixels": specs.BoundedArray(size, np.uint8, 0, 255, f"{camera}/pixels")
+            f"{camera}/pixels": specs.BoundedArray(shape, np.uint8, 0, 255, f"{camera}/pixels")
             for camera in self.cameras
         }
         return state | images
@@ -146,8 +150,9 @@ class Environment(dm_env.Environment):
 
     def _observation(self, stack) -> dict[str, np.ndarray]:
         state = stack(observation.observe(self.simulation))
+        size = (self.image.height, self.image.width)
         images = {
-            f"{camera}/pixels": self.simulation.render(camera, self.image_size)
+            f"{camera}/pixels": self.simulation.render(camera, size, self.image.crop)
             for camera in self.cameras
         }
         return state | images

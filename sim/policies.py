@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from gato_core.episode import Episode
-from gato_core.spec import Image, Spec
+from gato_core.spec import Spec
 from gato_sim.suites import stable_seed
-from gato_sim.tasks import robot_spec
+from gato_sim.tasks import robot_spec, views_of
 
 
 class RandomPolicy:
@@ -56,11 +56,7 @@ def checkpoint_spec(checkpoint: Path) -> Spec:
     simulated robot differs from what it was trained for.
     """
     spec = _load(checkpoint, 1).spec
-    images = {key: value for key, value in spec.observation.items() if isinstance(value, Image)}
-    sizes = {image.height for image in images.values()} or {64}
-    cameras = tuple(key.removesuffix("/pixels") for key in images)
-    robot = robot_spec(cameras, sizes.pop())
-    if differences := spec.differences(robot):
+    if differences := spec.differences(robot_spec(*views_of(spec))):
         raise ValueError(
             f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
             + "\n  ".join(differences)

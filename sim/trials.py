@@ -17,6 +17,7 @@ from gato_sim.environment import Environment
 from gato_sim.reward import STAGES
 from gato_sim.rollout import rollout, trajectory_hash
 from gato_sim.suites import Trial
+from gato_sim.tasks import views_of
 
 FILM_SIZE = 480  # pixels, of the main picture
 FILM_CAMERA = "overview"
@@ -101,13 +102,14 @@ def _caption(film: Film, step: int, reward: float) -> list[str]:
 
 
 def _load_env(setup: Setup, trial: Trial) -> Environment:
-    images = {k: v for k, v in setup.spec.observation.items() if k.endswith("/pixels")}
+    cameras, image_size, view = views_of(setup.spec)
     return gato_sim.load(
         trial.objects,
         seed=trial.seed,
         physics=setup.physics,
-        cameras=tuple(key.removesuffix("/pixels") for key in images),
-        image_size=next(iter(images.values())).height if images else 64,
+        cameras=cameras,
+        image_size=image_size,
+        view=view,
     )
 
 
