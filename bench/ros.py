@@ -1,10 +1,12 @@
-"""The closed loop over ROS 2: ticks on time, latency stage by stage, CPU; the last line is JSON.
+"""The figures of the ROS 2 part, side by side with their targets; the last line is JSON.
 
-    python bench/ros.py --checkpoint checkpoints/control --seconds 60
+    python bench/ros.py                    a minute each: answers at 20 Hz, at 100 Hz, closed loop
+    python bench/ros.py --seconds 600      ten minutes each
+    python bench/ros.py --soak 3600        memory, threads and files over an hour, instead
 
-Robot and policy run as `gato stack` runs them, as processes of their own with the parameters of
-config/stack.yaml, the simulator in real time, for the given simulated time. A busy machine shows
-in these figures: look at the load that is printed with them.
+Nodes are processes of their own with the parameters of config/stack.yaml. In the closed loop the
+simulator runs in real time; the other two have a robot without physics. A busy machine shows in
+these figures: look at the load that is printed with them.
 """
 
 from __future__ import annotations
@@ -13,16 +15,22 @@ import json
 import math
 import os
 import tempfile
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 import yaml
+from ros_answer import answer
+from ros_soak import soak
 
 from gato_ros import paths, stack
+from gato_ros.stopping import Stop, on_signals
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
-from gato_sim.provenance import commit
+from gato_sim.provenance import commit, machine
+
+FAST_RATE = 100.0  # Hz, with a trivial policy
+MAX_OVERHEAD, MAX_JITTER = 5.0, 2.0  # ms, p99
+MAX_GROWTH_MB = 2.0  # between the second and the last quarter of a soak
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,14 @@ class Options:
 
     checkpoint: str = "checkpoints/control"
     seconds: float = 60.0
-    """Simulated time; an episode lasts 20 s."""
+    """Of each part; in the closed loop simulated time, whose episodes last 20 s."""
     physics: str = "benchmark"
     num_threads: int = 1
     video: bool = False
+    soak: float = 0.0
+    """Seconds to watch memory, threads and files of a stack with a trivial policy, instead."""
+    soak_log: Path | None = None
+    """File that grows with every sample of the soak, one JSON line each."""
 
 
 def write_params(options: Options, file: Path) -> int:
@@ -51,8 +63,8 @@ def write_params(options: Options, file: Path) -> int:
     return num_episodes
 
 
-def measure(options: Options) -> dict:
-    """Runs the stack and returns its figures."""
+def closed_loop(options: Options, stop: Stop) -> dict:
+    """Runs the stack with the simulated robot and returns its figures."""
     with tempfile.TemporaryDirectory() as name:
         params_file = Path(name) / "stack.yaml"
         num_episodes = write_params(options, params_file)
@@ -63,7 +75,7 @@ def measure(options: Options) -> dict:
             out=Path(name) / "out",
             video=options.video,
         )
-        folder = stack.run(config, threading.Event())
+        folder = stack.run(config, stop)
         report = json.loads((folder / "report.json").read_text())
     policy, robot = report["policy"], report["episodes"]["robot"]
     return {
@@ -75,11 +87,80 @@ def measure(options: Options) -> dict:
         "latency_ms": policy["latency_ms"],
         "robot": robot,
         "policy_cpu_cores": policy["cpu_cores"],
-        "load_average": os.getloadavg(),
-        "machine": report["machine"],
-        "commit": commit(),
-        "options": vars(options),
     }
+
+
+def measure(options: Options, stop: Stop) -> dict:
+    """All figures, with what they depend on."""
+    if options.soak:
+        period = min(10.0, options.soak / 60)
+        result = {"soak": soak(options.soak, period=period, log=options.soak_log)}
+    else:
+        result = {
+            "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, options.seconds),
+            "fast": answer(None, FAST_RATE, options.seconds),
+            "closed_loop": closed_loop(options, stop),
+        }
+    return result | {
+        "load_average": os.getloadavg(),
+        "machine": machine(),
+        "commit": commit(),
+        "options": {key: str(value) for key, value in vars(options).items()},
+    }
+
+
+def rows(result: dict) -> list[tuple[str, str, str, bool]]:
+    """(what, target, measured, whether it holds) of each figure."""
+    if "soak" in result:
+        return [
+            (
+                f"{name}: growth of memory, threads, files",
+                f"<= {MAX_GROWTH_MB} MB, 0, 0",
+                f"{grown['rss_mb']:.2f} MB, {grown['num_threads']:.0f}, {grown['num_files']:.0f}",
+                grown["rss_mb"] <= MAX_GROWTH_MB
+                and grown["num_threads"] <= 0
+                and grown["num_files"] <= 0,
+            )
+            for name, node in result["soak"]["nodes"].items()
+            for grown in [node["growth"]]
+        ]
+    answered, fast, loop = result["answer"], result["fast"], result["closed_loop"]
+    overhead, jitter = answered["overhead_ms"]["p99"], fast["jitter_ms"]["p99"]
+    num_due = loop["num_ticks"] + loop["num_missed"]
+    return [
+        (
+            "20 Hz: stamp to command less policy, p99",
+            f"<= {MAX_OVERHEAD} ms",
+            f"{overhead:.2f} ms",
+            overhead <= MAX_OVERHEAD,
+        ),
+        (
+            "100 Hz, trivial policy: jitter of commands, p99",
+            f"<= {MAX_JITTER} ms",
+            f"{jitter:.2f} ms",
+            jitter <= MAX_JITTER,
+        ),
+        (
+            "100 Hz: states without an answer",
+            "0",
+            f"{fast['num_unanswered']} of {fast['num_states']}",
+            fast["num_unanswered"] == 0,
+        ),
+        (
+            "closed loop, 20 Hz: ticks missed, late",
+            "0, 0",
+            f"{loop['num_missed']}, {loop['num_late']} of {num_due}",
+            loop["num_missed"] == loop["num_late"] == 0,
+        ),
+    ]
+
+
+def print_figures(result: dict) -> None:
+    for what, target, measured, holds in rows(result):
+        print(f"{what:<50}{target:>18}{measured:>24}   {'holds' if holds else 'FAILS'}")
+    if "closed_loop" in result:
+        print_table(result["closed_loop"])
+    print(f"load average {result['load_average'][0]:.1f}")
 
 
 def print_table(result: dict) -> None:
@@ -92,14 +173,14 @@ def print_table(result: dict) -> None:
         f"{result['num_ticks'] + result['num_missed']} ticks; answered within the step "
         f"{robot['num_answered_in_step']} of {robot['num_steps']}; real-time factor "
         f"{robot['real_time_factor']:.3f}; CPU cores: policy "
-        f"{result['policy_cpu_cores']:.2f}, robot {robot['cpu_cores']:.2f}; load average "
-        f"{result['load_average'][0]:.1f}"
+        f"{result['policy_cpu_cores']:.2f}, robot {robot['cpu_cores']:.2f}"
     )
 
 
 def main() -> None:
-    result = measure(tyro.cli(Options))
-    print_table(result)
+    options = tyro.cli(Options)
+    result = measure(options, on_signals())
+    print_figures(result)
     print(json.dumps(result))
 
 
