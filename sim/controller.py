@@ -1,8 +1,9 @@
-"""Cartesian velocity control of the Sawyer: the action's five numbers to eight commands.
+"""Cartesian velocity control of an arm: the action's five numbers to joint velocities and gripper.
 
 Damped least squares with a null-space target, as the benchmark's controller (RGB-Stacking's
 `task.py`; the quadratic program of dm_robotics agrees to 3e-3 rad/s). A function of the joint
-angles alone, so the simulated environment and a ROS node share it; no model files are needed.
+angles alone, so the simulated environment and a ROS node share it. The Sawyer needs no model
+files; other arms come from their description (gato_sim/arm.py).
 """
 
 from __future__ import annotations
@@ -10,104 +11,91 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from gato_sim.arm import Arm, sawyer
 from gato_sim.constants import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
-    JOINT_HIGH,
-    JOINT_LOW,
-    JOINT_VELOCITY_LIMITS,
     MAX_ANGULAR_VELOCITY,
     MAX_LINEAR_VELOCITY,
-    WORKSPACE_HIGH,
-    WORKSPACE_LOW,
 )
 
-NUM_JOINTS = 7
-WRIST_RANGE = np.pi / 2  # rad, either side
 ORIENTATION_GAIN = 0.8  # 1/s, keeps the gripper pointing down
 DAMPING = 0.01  # the regularisation weight of the original: part of the dynamics
 NULL_SPACE_GAIN = 0.025 / CONTROL_TIMESTEP  # 1/s
-NULL_SPACE_ANGLES = np.array(
-    [0.0, -0.5186220703125, -0.529384765625, 1.220857421875, 0.40857421875, 1.07831640625, 0.0]
-)
 POSITION_LIMIT_SCALE = 0.95
 POSITION_LIMIT_MARGIN = 0.01  # rad
 
-# Sawyer's links (Rethink's description), then the wrist and the point between the finger tips.
-_LINKS = (
-    ("0 0 0.08", "1 0 0 0"),
-    ("0.081 0.05 0.237", "0.5 -0.5 0.5 0.5"),
-    ("0 -0.14 0.1325", "0.707107 0.707107 0 0"),
-    ("0 -0.042 0.26", "0.707107 -0.707107 0 0"),
-    ("0 -0.115 -0.1265", "0.707107 0.707107 0 0"),
-    ("0 0.031 0.275", "0.707107 -0.707107 0 0"),
-    ("0 -0.11 0.1053", "0.0616248 0.06163 -0.704416 0.704416"),
-)
-_HAND = """<body pos="0 0 0.0245" quat="0.707107 0 0 0.707107">
-  <site name="wrist"/><site name="pinch" pos="0 0 0.2012" quat="0.707107 0 0 -0.707107"/></body>"""
-
 
 class Controller:
-    """Kinematics of the arm and the benchmark's controller on top of it."""
+    """Kinematics of an arm, the Sawyer by default, and the benchmark's controller on top of it.
 
-    def __init__(self) -> None:
-        self.model = mujoco.MjModel.from_xml_string(_arm_xml())
+    timestep: seconds between commands; a joint that nears its limit is slowed to reach it in one.
+    """
+
+    def __init__(self, arm: Arm | None = None, timestep: float = CONTROL_TIMESTEP) -> None:
+        self.arm = arm or sawyer()
+        self.model = self.arm.model
         self.data = mujoco.MjData(self.model)
-        self._wrist = self.model.site("wrist").id
-        self._pinch = self.model.site("pinch").id
-        self._jacobian = np.empty((6, NUM_JOINTS))
-        self._low, self._high = np.array(JOINT_LOW), np.array(JOINT_HIGH)
-        self._velocity_limits = np.array(JOINT_VELOCITY_LIMITS)
+        self._timestep = timestep
+        self._jacobian = np.empty((6, self.model.nv))
 
     def ctrl(self, action: np.ndarray, joint_angles: np.ndarray) -> np.ndarray:
-        """Seven joint velocities (rad/s) and the gripper's command, float64 (8,).
+        """The arm's n joint velocities (rad/s) and the gripper's command, float64 (n + 1,).
 
         action: (5,) x, y, z velocity (m/s), yaw rate (rad/s), gripper (closes if > 0).
-        joint_angles: (7,) rad. Raises ValueError for other shapes or non-finite numbers.
+        joint_angles: (n,) rad. Raises ValueError for other shapes or non-finite numbers.
         """
         action = _vector("action", action, 5)
-        angles = _vector("joint_angles", joint_angles, NUM_JOINTS)
-        self._forward(angles)
+        angles = self._forward(joint_angles)
         velocities = self._joint_velocities(self._twist(self._gate(action[:4], angles)), angles)
         gripper = GRIPPER_LIMIT if action[4] > 0 else -GRIPPER_LIMIT
         return np.append(velocities, gripper)
 
     def pinch_pose(self, joint_angles: np.ndarray) -> np.ndarray:
         """Pose of the point between the finger tips, (7,): xyz (m) and quaternion wxyz, w >= 0."""
-        return self._site_pose(self._pinch, joint_angles)
+        return self._site_pose(self.arm.pinch, joint_angles)
 
     def tcp_pose(self, joint_angles: np.ndarray) -> np.ndarray:
         """Pose of the wrist, (7,): xyz (m) and quaternion wxyz, w >= 0."""
-        return self._site_pose(self._wrist, joint_angles)
+        return self._site_pose(self.arm.wrist, joint_angles)
 
     def pinch_jacobian(self, joint_angles: np.ndarray) -> np.ndarray:
-        """d(linear, angular velocity of the pinch point) / d(joint velocity), (6, 7)."""
-        self._forward(_vector("joint_angles", joint_angles, NUM_JOINTS))
-        return self._site_jacobian(self._pinch).copy()
+        """d(linear, angular velocity of the pinch point) / d(joint velocity), (6, n)."""
+        self._forward(joint_angles)
+        return self._site_jacobian(self.arm.pinch)
 
-    def _forward(self, angles: np.ndarray) -> None:
-        self.data.qpos[:] = angles
+    def tcp_jacobian(self, joint_angles: np.ndarray) -> np.ndarray:
+        """d(linear, angular velocity of the wrist) / d(joint velocity), (6, n)."""
+        self._forward(joint_angles)
+        return self._site_jacobian(self.arm.wrist)
+
+    def _forward(self, joint_angles: np.ndarray) -> np.ndarray:
+        """Moves the model to the joint angles, which it checks and returns."""
+        angles = _vector("joint_angles", joint_angles, len(self.arm.joints))
+        self.data.qpos[self.arm.qpos] = angles
         mujoco.mj_kinematics(self.model, self.data)
         mujoco.mj_comPos(self.model, self.data)
+        return angles
 
     def _site_pose(self, site: int, joint_angles: np.ndarray) -> np.ndarray:
-        self._forward(_vector("joint_angles", joint_angles, NUM_JOINTS))
+        self._forward(joint_angles)
         return site_pose(self.data, site)
 
     def _site_jacobian(self, site: int) -> np.ndarray:
         mujoco.mj_jacSite(self.model, self.data, self._jacobian[:3], self._jacobian[3:], site)
-        return self._jacobian
+        return self._jacobian.take(self.arm.dof, axis=1)
 
     def _gate(self, velocity: np.ndarray, angles: np.ndarray) -> np.ndarray:
         """Zeroes what would leave the workspace or turn the wrist beyond its range."""
-        state = np.append(self.data.site_xpos[self._pinch], -angles[6])
-        below = (state < (*WORKSPACE_LOW, -WRIST_RANGE)) & (velocity < 0)
-        above = (state > (*WORKSPACE_HIGH, WRIST_RANGE)) & (velocity > 0)
+        arm = self.arm
+        state = np.append(self.data.site_xpos[arm.pinch], -angles[-1])
+        below = (state < (*arm.workspace_low, -arm.wrist_range)) & (velocity < 0)
+        above = (state > (*arm.workspace_high, arm.wrist_range)) & (velocity > 0)
         return np.where(below | above, 0.0, velocity)
 
     def _twist(self, velocity: np.ndarray) -> np.ndarray:
         """Linear and angular velocity (6,) of the wrist that also levels the gripper."""
-        axis = self.data.site_xmat[self._wrist].reshape(3, 3)[:, 2]
+        axis = self.data.site_xmat[self.arm.wrist].reshape(3, 3)[:, 2]
         angular = -velocity[3] * axis + ORIENTATION_GAIN * _rotation_between(axis, _DOWN)
         return np.concatenate(
             [
@@ -117,13 +105,14 @@ class Controller:
         )
 
     def _joint_velocities(self, twist: np.ndarray, angles: np.ndarray) -> np.ndarray:
-        jacobian = self._site_jacobian(self._wrist)
-        bias = NULL_SPACE_GAIN * (NULL_SPACE_ANGLES - angles)
+        arm = self.arm
+        jacobian = self._site_jacobian(arm.wrist)
+        bias = NULL_SPACE_GAIN * (arm.rest_angles - angles)
         velocities = damped_least_squares(jacobian, twist, bias)
-        to_high = (self._high - angles - POSITION_LIMIT_MARGIN) / CONTROL_TIMESTEP
-        to_low = (self._low - angles + POSITION_LIMIT_MARGIN) / CONTROL_TIMESTEP
-        low = np.maximum(-self._velocity_limits, POSITION_LIMIT_SCALE * to_low)
-        high = np.minimum(self._velocity_limits, POSITION_LIMIT_SCALE * to_high)
+        to_high = (arm.high - angles - POSITION_LIMIT_MARGIN) / self._timestep
+        to_low = (arm.low - angles + POSITION_LIMIT_MARGIN) / self._timestep
+        low = np.maximum(-arm.velocity_limits, POSITION_LIMIT_SCALE * to_low)
+        high = np.minimum(arm.velocity_limits, POSITION_LIMIT_SCALE * to_high)
         return np.clip(velocities, low, high)
 
 
@@ -172,13 +161,3 @@ def _vector(name: str, value: np.ndarray, size: int) -> np.ndarray:
     if vector.shape != (size,) or not np.isfinite(vector).all():
         raise ValueError(f"{name}: expected ({size},) finite numbers, got {vector.shape} {vector}")
     return vector
-
-
-def _arm_xml() -> str:
-    links = "".join(
-        f'<body pos="{pos}" quat="{quat}"><joint axis="0 0 1"/>' for pos, quat in _LINKS
-    )
-    return (
-        '<mujoco><compiler angle="radian" boundmass="1" boundinertia="1"/><worldbody>'
-        f"{links}{_HAND}{'</body>' * NUM_JOINTS}</worldbody></mujoco>"
-    )

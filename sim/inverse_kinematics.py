@@ -9,8 +9,9 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
+from gato_sim.arm import NUM_JOINTS
 from gato_sim.constants import JOINT_HIGH, JOINT_LOW
-from gato_sim.controller import NUM_JOINTS, Controller, damped_least_squares
+from gato_sim.controller import Controller, damped_least_squares
 
 NUM_ATTEMPTS = 30
 MAX_ITERATIONS = 100
