@@ -23,12 +23,13 @@ from gato_core.spec import Continuous, Image, Spec
 
 STATE = "observation.state"
 ACTION = "action"
+REWARD = "next.reward"
 PRIVILEGED = "privileged."
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
 NUM_IMAGES_FOR_STATISTICS = 16
 _SCALARS = {
-    "next.reward": "float32",
+    REWARD: "float32",
     "next.done": "bool",
     "next.success": "bool",
     "timestamp": "float32",
@@ -91,6 +92,33 @@ def features(spec: Spec, privileged: Mapping[str, int]) -> dict[str, dict]:
     return table | {name: _feature(dtype, (1,), None) for name, dtype in _SCALARS.items()}
 
 
+def differences(
+    expected: Mapping[str, dict], got: Mapping[str, dict], names: list[str]
+) -> list[str]:
+    """Every way in which the named features of a folder are unlike the expected, a line each.
+
+    Video is as good as images; a folder that does not name its dimensions is believed.
+    """
+    lines = []
+    for name in names:
+        if name not in got:
+            lines.append(f"{name}: expected {expected[name]['shape']}, got no such feature")
+            continue
+        ours, theirs = expected[name], got[name]
+        kind = "image" if theirs["dtype"] == "video" else theirs["dtype"]
+        shape = list(theirs["shape"])
+        labels = theirs["names"] if isinstance(theirs["names"], list) else ours["names"]
+        is_camera = ours["dtype"] == "image"
+        for what, wanted, found in (
+            ("dtype", ours["dtype"], kind),
+            ("shape", ours["shape"], shape),
+            ("names", ours["names"], ours["names"] if is_camera else labels),
+        ):
+            if wanted != found:
+                lines.append(f"{name}: expected {what} {wanted}, got {found}")
+    return lines
+
+
 def schema(table: Mapping[str, dict]) -> pa.Schema:
     """The parquet schema of a features table, with the metadata the `datasets` library reads."""
     fields, described = [], {}
@@ -122,7 +150,7 @@ def columns(episode: Episode, spec: Spec) -> dict[str, np.ndarray]:
     for key, value in episode.privileged.items():
         arrays[PRIVILEGED + key] = np.asarray(value, np.float32).reshape(len(episode), -1)
     last = np.arange(len(episode)) == len(episode) - 1
-    arrays["next.reward"] = np.asarray(episode.reward, np.float32)
+    arrays[REWARD] = np.asarray(episode.reward, np.float32)
     arrays["next.done"] = last
     arrays["next.success"] = last & bool(episode.success)
     return arrays
@@ -135,8 +163,13 @@ def to_table(arrays: Mapping[str, np.ndarray], table_schema: pa.Schema) -> pa.Ta
 
 
 def to_numpy(column: pa.Array, shape: list[int]) -> np.ndarray:
-    """(T, n) from a column of scalars or of fixed-size lists."""
-    values = column.flatten() if pa.types.is_fixed_size_list(column.type) else column
+    """(T, n) from a column of scalars or of lists. Raises ValueError for lists of other sizes."""
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    values = column
+    if is_list or pa.types.is_fixed_size_list(column.type):
+        values = column.flatten()
+    if len(values) != len(column) * int(np.prod(shape)):
+        raise ValueError(f"column: expected lists of {shape}, got {len(values)} in {len(column)}")
     return values.to_numpy(zero_copy_only=False).reshape(-1, *shape)
 
 
@@ -194,6 +227,16 @@ def flat_statistics(statistics: Mapping[str, Mapping[str, list]]) -> dict[str, l
         for name, values in statistics.items()
         for key, value in values.items()
     }
+
+
+def episode_statistics(row: Mapping) -> dict[str, dict[str, list]]:
+    """Inverts `flat_statistics`: {feature: {statistic: values}} of a row of meta/episodes."""
+    part: dict[str, dict[str, list]] = {}
+    for key, value in row.items():
+        if key.startswith("stats/"):
+            _, name, statistic = key.split("/")
+            part.setdefault(name, {})[statistic] = value
+    return part
 
 
 def check_finite(arrays: Mapping[str, np.ndarray], table: Mapping[str, dict], where: str) -> None:
