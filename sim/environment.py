@@ -114,6 +114,10 @@ class Environment(dm_env.Environment):
         """As `success`, and the upper object touches neither basket nor the third object."""
         return reward.success_strict(self.simulation, self.top, self.base)
 
+    def state_observation(self) -> dict[str, np.ndarray]:
+        """The stacked state observations of the present state: 292 numbers, no images."""
+        return self._stack.arrays()
+
     def stages(self) -> dict[str, bool]:
         """Which stages on the way to a stack hold in the present state."""
         return reward.stages(self.simulation, self.top, self.base)

@@ -20,7 +20,17 @@ from typing import Literal
 import tyro
 
 from gato_core.storage import read_json, replacing, write_json
-from gato_sim import assets, objects, policies, provenance, report, suites, summary, workers
+from gato_sim import (
+    assets,
+    objects,
+    policies,
+    provenance,
+    report,
+    specialist,
+    suites,
+    summary,
+    workers,
+)
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
 from gato_sim.suites import Trial
@@ -37,8 +47,10 @@ class EvaluateConfig:
 
     checkpoint: Path | None = None
     """Checkpoint folder to evaluate."""
-    policy: Literal["expert", "random"] | None = None
-    """The scripted expert or random actions instead of a checkpoint."""
+    policy: Literal["expert", "specialist", "random"] | None = None
+    """The scripted expert, DeepMind's state policies or random actions instead of a checkpoint."""
+    specialists: Path | None = None
+    """Folder of DeepMind's policies, mpo_state_rgb_test_triplet1.onnx and so on."""
     suite: tuple[str, ...] = ("skill-generalization",)
     """skill-generalization, skill-mastery, blue-on-green, selection, train; or tasks, e.g.
     rgb_test_triplet3 or selection:green_on_red."""
@@ -68,6 +80,8 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if (self.checkpoint is None) == (self.policy is None):
             raise ValueError("expected either --checkpoint or --policy, got both or neither")
+        if (self.policy == "specialist") != (self.specialists is not None):
+            raise ValueError("expected --policy specialist with --specialists FOLDER, got one")
         for name in ("episodes", "max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -100,7 +114,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     trials = list(suites.trials(config.suite, config.episodes))
     setup = _setup(config)
     _check_training_data(config)
-    settings = _settings(config)
+    settings = _settings(config, trials)
     _check_settings(config.folder, settings)
     if config.compare is not None:
         other_name, others = _comparable(config.compare, settings)
@@ -138,14 +152,15 @@ def _setup(config: EvaluateConfig) -> Setup:
         temperature=config.temperature,
         seed=config.seed,
         threads=config.threads,
+        specialists=config.specialists,
     )
 
 
-def _settings(config: EvaluateConfig) -> dict:
+def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:
     """What a result depends on, besides its trial."""
     return {
         "policy": config.policy_name,
-        "weights_sha256": _checkpoint_config(config).get("weights_sha256"),
+        "weights_sha256": _weights_digest(config, trials),
         "suite": list(config.suite),
         "physics": config.physics,
         "max_steps": config.max_steps,
@@ -153,6 +168,13 @@ def _settings(config: EvaluateConfig) -> dict:
         "seed": config.seed,
         "versions": provenance.versions(),
     }
+
+
+def _weights_digest(config: EvaluateConfig, trials: Sequence[Trial]) -> str | None:
+    if config.specialists is None:
+        return _checkpoint_config(config).get("weights_sha256")
+    triplets = sorted({tuple(trial.objects.split(",")) for trial in trials})
+    return specialist.digest([specialist.file(config.specialists, ids) for ids in triplets])
 
 
 def _checkpoint_config(config: EvaluateConfig) -> dict:
@@ -168,6 +190,11 @@ def _check_training_data(config: EvaluateConfig) -> None:
         raise ValueError(
             "suite: expected skill-mastery for a checkpoint trained on the test triplets, "
             f"got skill-generalization; its training data had triplets {sets}"
+        )
+    if "skill-generalization" in config.suite and config.specialists:
+        raise ValueError(
+            "suite: expected skill-mastery for the specialists, which were trained on the test "
+            "triplets, got skill-generalization"
         )
 
 

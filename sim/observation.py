@@ -43,15 +43,16 @@ class Stack:
         """Fills every stack with the first frame."""
         for key, frames in self._frames.items():
             frames.extend([frame[key]] * frames.maxlen)
-        return self._arrays()
+        return self.arrays()
 
     def push(self, frame: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Adds the newest frame in front and drops the oldest."""
         for key, frames in self._frames.items():
             frames.appendleft(frame[key])
-        return self._arrays()
+        return self.arrays()
 
-    def _arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The stacks as they are."""
         return {key: np.array(frames, dtype=STATE[key][2]) for key, frames in self._frames.items()}
 
 

@@ -73,8 +73,9 @@ def open_policy(
     seed: int,
     temperature: float,
     threads: int,
+    specialists: Path | None = None,
 ):
-    """A fresh policy for one episode: `expert`, `random`, or whatever the checkpoint holds."""
+    """A fresh policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's."""
     if checkpoint is not None:
         from gato_core.policy import GatoPolicy
 
@@ -84,6 +85,10 @@ def open_policy(
         from gato_sim.expert import ScriptedExpert
 
         return ScriptedExpert(env, seed=seed)
+    if specialists is not None:
+        from gato_sim.specialist import Specialist
+
+        return Specialist(env, specialists, seed=seed)
     return RandomPolicy(spec, seed=seed)
 
 

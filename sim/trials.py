@@ -28,7 +28,8 @@ POLICY_VIEWS = ("basket_front_left", "basket_front_right")
 class Setup:
     """Who acts, and under which conditions.
 
-    policy: "expert", "random", or the name of `checkpoint`. seed: of the policy's own draws.
+    policy: "expert", "specialist", "random", or the name of `checkpoint`. seed: of the policy's
+    own draws.
     """
 
     policy: str
@@ -39,6 +40,7 @@ class Setup:
     temperature: float = 0.0
     seed: int = 0
     threads: int = 1
+    specialists: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _play(
             seed=policies.episode_seed(setup.seed, trial.seed),
             temperature=setup.temperature,
             threads=setup.threads,
+            specialists=setup.specialists,
         )
     )
     episode = rollout(
