@@ -230,29 +230,31 @@ def _prop(color: str, file: Path) -> mjcf.RootElement:
     """One object: a drawn mesh that has the mass and an equal one that collides."""
     name = f"rgb_object_{color}"
     wrapped = mjcf.RootElement(model=name)
-    body = wrapped.worldbody.add("body", name="prop_root")
+    wrapped.worldbody.add("body", name="prop_root")
     content = mjcf.Asset(file.read_bytes(), ".stl", prefix=name)
     kinds = {
-        "visual": dict(group=1, contype=0, conaffinity=0, mass=OBJECT_MASS),
+        "visual": dict(
+            group=1,
+            contype=0,
+            conaffinity=0,
+            mass=OBJECT_MASS,
+            rgba=_OBJECT_RGBA[color],
+        ),
         "collision": dict(
             group=4,
             contype=1,
             conaffinity=1,
             mass=0,
             condim=6,
+            rgba=(0.5, 0.5, 0.5, 1),
             solref=(0.004, 1),
             friction=(0.5, 0.005, 0.0001),
         ),
     }
     for kind, attributes in kinds.items():
         asset = wrapped.asset.add("mesh", name=f"mesh_{kind}_{name}_00", file=content)
-        body.add(
-            "geom",
-            name=f"mesh_{name}_00_{kind}",
-            type="mesh",
-            mesh=asset,
-            rgba=_OBJECT_RGBA[color],
-            **attributes,
+        wrapped.worldbody.add(
+            "geom", name=f"mesh_{name}_00_{kind}", type="mesh", mesh=asset, **attributes
         )
     outer = mjcf.RootElement(model=name)
     root = outer.worldbody.add("body", name="prop_root")

@@ -66,7 +66,7 @@ OPTIONS = {
     "iterations": 100,
     "ls_iterations": 50,
     "noslip_iterations": 5,
-    "ccd_iterations": 35,
+    "ccd_iterations": 50,
     "disableflags": 0,
     "enableflags": 0,
 }
@@ -132,13 +132,14 @@ def _template(mesh_set: str) -> tuple[str, dict[str, bytes]]:
     return xml, files
 
 
-def compile_scene(
-    triplet: tuple[str, str, str], settings: Physics, *, mesh_set: str = "hull"
-) -> mujoco.MjModel:
-    """The model with the (red, green, blue) objects. Raises ValueError for an unknown id.
+def scene_files(
+    triplet: tuple[str, str, str], mesh_set: str = "hull"
+) -> tuple[str, dict[str, bytes]]:
+    """The XML text and its mesh files, {name: content}, of the (red, green, blue) objects.
 
     mesh_set: "hull" to step (MuJoCo collides convex hulls anyway, and these compile in
-    milliseconds), "light" to draw, "full" for the files as they are.
+    milliseconds), "light" to draw, "full" for the files as they are. Raises ValueError for an
+    unknown id. The options of `set_physics` are not in the text.
     """
     xml, files = _template(mesh_set)
     object_files = {}
@@ -146,7 +147,14 @@ def compile_scene(
         file = objects.mesh_file(object_id)
         xml = xml.replace(f'"rgb_object_{color}.stl"', f'"{file.name}"')
         object_files[file.name] = file.read_bytes()
-    model = mujoco.MjModel.from_xml_string(xml, files | object_files)
+    return xml, files | object_files
+
+
+def compile_scene(
+    triplet: tuple[str, str, str], settings: Physics, *, mesh_set: str = "hull"
+) -> mujoco.MjModel:
+    """The model of `scene_files`, with every option set."""
+    model = mujoco.MjModel.from_xml_string(*scene_files(triplet, mesh_set))
     set_physics(model, settings)
     return model
 
