@@ -5,12 +5,11 @@ Shapes: N layers, B robots, H heads, S slots of the ring, K key size, Q new toke
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 EMPTY = -1
+NEVER = 1 << 62  # timesteps until what is kept leaves
 
 
 def visible(
@@ -30,8 +29,8 @@ class KVCache:
     token of a timestep enters together with the next observation and still sees its own context.
 
     The first timesteps may be kept for ever, such as a prompt: the context includes them. They have
-    slots of their own, and positions that follow the window, so that they always stand right
-    before its oldest timestep, as in training. No pass may cross a timestep's border then.
+    slots of their own, and are met as if they always stood right before the window's oldest
+    timestep, as in training (see `moved`).
     """
 
     def __init__(
@@ -56,11 +55,8 @@ class KVCache:
         self.start_B = torch.zeros(batch_size, dtype=torch.long, device=device)
         self.relative_NHSK: Tensor | None = None  # Transformer-XL: projected distances, set once
         self._reversed_NHWK: Tensor | None = None
-        self.turn: Callable[[Tensor, int], Tensor] | None = None  # rotary: keys moved, set once
         self.length = 0
         self.num_kept = 0
-        self._moved = 0  # by how many positions the kept tokens follow the window
-        self._kept_NBHSK: Tensor | None = None  # their keys as first written
         self._slot_Q = torch.arange(0, device=device)
 
     @property
@@ -99,7 +95,7 @@ class KVCache:
         """
         if robot is None:
             assert kept_timesteps < self.context_timesteps, "nothing would be left for the present"
-            self.length = self._moved = 0
+            self.length = 0
             self.num_kept = kept_timesteps * self.tokens_per_timestep
             self.position_S.fill_(EMPTY)
             self.start_B.zero_()
@@ -110,8 +106,7 @@ class KVCache:
     def claim(self, num_tokens: int) -> tuple[Tensor, Tensor]:
         """Takes slots for new tokens: their positions (Q,) and what they see, bool (B, 1, Q, S)."""
         offset = self.length % self.tokens_per_timestep
-        limit = self.tokens_per_timestep * (1 if self.num_kept else 2)
-        assert offset + num_tokens <= limit, "evicts what is still seen"
+        assert offset + num_tokens <= 2 * self.tokens_per_timestep, "evicts what is still seen"
         position_Q = torch.arange(
             self.length, self.length + num_tokens, device=self.position_S.device
         )
@@ -128,23 +123,26 @@ class KVCache:
         return position_Q, mask_QS & since_BS[:, None, None]
 
     def _visible(self, position_Q: Tensor) -> Tensor:
-        """bool (Q, S): `visible`, and always what is kept, moved to where it stands now."""
-        length, num_timesteps = self.tokens_per_timestep, self.context_timesteps
-        if not self.num_kept:
-            return visible(position_Q, self.position_S, length, num_timesteps)
-        kept = slice(0, self.num_kept)
-        moved = max(0, (self.length - 1) // length - num_timesteps + 1) * length
-        if moved != self._moved:
-            if self._moved == 0:
-                self._kept_NBHSK = self.k_NBHSK[:, :, :, kept].clone()
-            if self.turn is not None:
-                self.k_NBHSK[:, :, :, kept] = self.turn(self._kept_NBHSK, moved)
-            self.position_S[kept] += moved - self._moved
-            self._moved = moved
-        in_window = num_timesteps - self.num_kept // length
+        """bool (Q, S): `visible`, and what is kept, from then on."""
+        length = self.tokens_per_timestep
+        in_window = self.context_timesteps - self.num_kept // length
         mask_QS = visible(position_Q, self.position_S, length, in_window)
-        mask_QS[:, kept] = visible(position_Q, self.position_S[kept], length, num_timesteps)
+        if self.num_kept:
+            mask_QS |= visible(position_Q, self.position_S, length, NEVER) & self.is_kept_S
         return mask_QS
+
+    def moved(self, position_Q: Tensor) -> Tensor:
+        """(Q,): how far the window has left behind what is kept, in tokens, as each query sees it.
+
+        To that query a kept key stands at its position and so much more.
+        """
+        timestep_Q = position_Q // self.tokens_per_timestep
+        return (timestep_Q - self.context_timesteps + 1).clamp(min=0) * self.tokens_per_timestep
+
+    @property
+    def is_kept_S(self) -> Tensor:
+        """bool (S,): the slots of what is kept."""
+        return torch.arange(self.num_slots, device=self.position_S.device) < self.num_kept
 
     def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
         """Stores the claimed tokens' keys and values; returns the layer's whole buffers."""

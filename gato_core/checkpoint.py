@@ -44,6 +44,10 @@ class Checkpoint(NamedTuple):
     spec: Spec
     provenance: dict
 
+    @property
+    def tokenizer(self) -> Tokenizer:
+        return Tokenizer(self.spec, self.model.config.vocabulary)
+
 
 def save(
     path: str | Path, model: Gato, config: ModelConfig, spec: Spec, provenance: Mapping

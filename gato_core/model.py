@@ -114,12 +114,23 @@ def to_tensors(
     return Tokens(id, local_position, target, patch, patch_interval)
 
 
+class Kept(NamedTuple):
+    """How queries meet keys that stay in context while the window slides on, if angles tell place.
+
+    The keys' angles are those of their first positions. Queries turn back instead.
+    """
+
+    rotation_BQ1K: tuple[Tensor, Tensor]  # of minus the distance that the window has moved
+    is_kept_S: Tensor  # 1 where a slot is kept, else 0
+
+
 class Places(NamedTuple):
     """Where one pass's tokens stand, the same for all layers; leading 1s where all rows agree."""
 
     mask_BHQS: Tensor  # 0 where a query sees a key, else minus infinity
     distance_BQS: Tensor  # from query back to key, in tokens
     rotation_BL1K: tuple[Tensor, Tensor]  # cosine and signed sine of the new tokens' rotary angles
+    kept: Kept | None = None
 
     def at(self, index_BQ: Tensor) -> Places:
         """The same for some of the queries."""
@@ -128,8 +139,11 @@ class Places(NamedTuple):
         def pick(x: Tensor) -> Tensor:
             return x.expand(len(index_BQ), *x.shape[1:])[row_B1, index_BQ]
 
+        kept = self.kept
+        if kept is not None:
+            kept = kept._replace(rotation_BQ1K=tuple(map(pick, kept.rotation_BQ1K)))
         mask_BHQS = pick(self.mask_BHQS[:, 0])[:, None]
-        return self._replace(mask_BHQS=mask_BHQS, distance_BQS=pick(self.distance_BQS))
+        return self._replace(mask_BHQS=mask_BHQS, distance_BQS=pick(self.distance_BQS), kept=kept)
 
 
 def places(
@@ -161,10 +175,14 @@ def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
     return torch.addcmul(x_BLHK * cos_BL1K, swapped_BLHK, sin_BL1K)
 
 
-def turn(k_NBHSK: Tensor, distance: int) -> Tensor:
-    """Rotated keys as they would be `distance` positions later."""
-    position_1 = torch.tensor([distance], device=k_NBHSK.device)
-    return rotate(k_NBHSK, rotation(position_1, k_NBHSK.shape[-1], k_NBHSK.dtype))
+def _follow(everywhere: Places, moved_L: Tensor, is_kept_S: Tensor) -> Places:
+    """The same where the kept keys have followed the window, by a distance for each query."""
+    cos_BL1K = everywhere.rotation_BL1K[0]
+    turned = rotation(-moved_L, cos_BL1K.shape[-1], cos_BL1K.dtype)
+    return everywhere._replace(
+        distance_BQS=everywhere.distance_BQS - moved_L[:, None] * is_kept_S,
+        kept=Kept(turned, is_kept_S.to(cos_BL1K.dtype)),
+    )
 
 
 def sinusoids(distance_S: Tensor, width: int) -> Tensor:
@@ -219,7 +237,12 @@ class Attention(nn.Module):
         if index_BQ is not None:
             q_BLHK, wanted = _at(q_BLHK, index_BQ), everywhere.at(index_BQ)
         # a cache may be more precise than the layers, and attention is as precise as its keys
-        q_BHQK, bias_BHQS = q_BLHK.transpose(1, 2).to(k_BHSK.dtype), wanted.mask_BHQS
+        q_BLHK = q_BLHK.to(k_BHSK.dtype)
+        q_BHQK, bias_BHQS = q_BLHK.transpose(1, 2), wanted.mask_BHQS
+        if wanted.kept is not None and not self.by_distance:
+            turned_BLHK = rotate(q_BLHK, wanted.kept.rotation_BQ1K) - q_BLHK
+            change_BHQS = turned_BLHK.transpose(1, 2) @ k_BHSK.transpose(-1, -2)
+            bias_BHQS = bias_BHQS + change_BHQS * self.key_size**-0.5 * wanted.kept.is_kept_S
         if self.by_distance:
             bias_BHQS = bias_BHQS + self._distance_scores(q_BHQK, wanted, cache, layer)
             q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
@@ -395,6 +418,8 @@ class Gato(nn.Module):
         position_L, mask_BHLS = cache.claim(length)
         key_size, dtype = self.config.key_size, cache.dtype
         everywhere = places(position_L, cache.position_S, mask_BHLS, key_size, dtype)
+        if cache.num_kept:
+            everywhere = _follow(everywhere, cache.moved(position_L), cache.is_kept_S)
         last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
         index_BQ = last_Q.expand(batch_size, -1)
         return self._transform(self.embed(tokens), everywhere, index_BQ, cache)
@@ -438,8 +463,6 @@ class Gato(nn.Module):
         if config.positions == "relative":
             distances = [block.attention.distances(cache.num_slots) for block in self.blocks]
             cache.set_relative(torch.stack(distances).to(cache.dtype))
-        else:
-            cache.turn = turn
         return cache
 
     def _transform(

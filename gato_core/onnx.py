@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
-from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_core.window import StepInputs, blank
+from gato_core.window import StepInputs, StepPolicy, blank
 
 if TYPE_CHECKING:
     from gato_core.model import Gato
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 OPSET = 18
 METADATA = "gato"  # key of the model's metadata under which a JSON text says what the graph does
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -44,14 +43,26 @@ class ExportConfig:
     """A checkpoint's folder."""
     out: Path = Path("model.onnx")
     """The file to write."""
+    keep_prompt: bool = False
+    """Prompts stay in context for the whole episode."""
 
 
-class OnnxPolicy:
+def choose_providers(present: Sequence[str], wanted: Sequence[str] | None = None) -> list[str]:
+    """Of what ONNX Runtime has here: the wanted ones, else TensorRT, CUDA and the CPU, in order.
+
+    Raises ValueError for a wanted one that is not present.
+    """
+    if missing := [name for name in wanted or () if name not in present]:
+        raise ValueError(f"providers: expected some of {list(present)}, got {missing}")
+    return list(wanted or (name for name in PROVIDERS if name in present))
+
+
+class OnnxPolicy(StepPolicy):
     """An exported checkpoint that acts as `GatoPolicy` does; one run of the graph is one step.
 
     The cache stays with ONNX Runtime, on its device. Draws differ from GatoPolicy's for one seed.
-    providers: of PROVIDERS, in order; those that are present, TensorRT and CUDA before the CPU,
-    if not given. Raises FileNotFoundError, or ValueError for a file that is no exported checkpoint.
+    providers: see `choose_providers`. Raises FileNotFoundError, or ValueError for a file that is no
+    exported checkpoint.
     """
 
     def __init__(
@@ -70,14 +81,11 @@ class OnnxPolicy:
             raise FileNotFoundError(f"{path}: expected an exported checkpoint, got no file")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        present = onnxruntime.get_available_providers()
-        chosen = providers or [name for name in PROVIDERS if name in present]
+        chosen = choose_providers(onnxruntime.get_available_providers(), providers)
         self._session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
         meta = _read_metadata(path, self._session.get_modelmeta().custom_metadata_map)
-        self.tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
-        self._inputs = StepInputs(
-            self.tokenizer, **meta["step"], temperature=temperature, seed=seed
-        )
+        tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
+        super().__init__(StepInputs(tokenizer, **meta["step"], temperature=temperature, seed=seed))
         self._device = "cpu" if self.providers[0] == PROVIDERS[-1] else "cuda"
         self._names = {each.name for each in self._session.get_inputs()}
 
@@ -90,25 +98,9 @@ class OnnxPolicy:
         self._cache, self._spare = [zeros(), zeros()], [zeros(), zeros()]
 
     @property
-    def spec(self) -> Spec:
-        return self.tokenizer.spec
-
-    @property
     def providers(self) -> list[str]:
         """What runs the graph, in the order of preference."""
         return self._session.get_providers()
-
-    def reset(self, prompt: Episode | None = None) -> None:
-        """Forgets everything, then reads a prompt. Errors as of `GatoPolicy.reset`."""
-        self._inputs.reset()
-        if prompt is not None:
-            for observation, forced_ids in self._inputs.prompted(prompt):
-                self._act(self._inputs.observed(observation, forced_ids))
-
-    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
-        self.spec.check_observation(observation)
-        return self.tokenizer.decode_action(self._act(self._inputs.observed(observation)))
 
     def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         binding = self._session.io_binding()
@@ -121,24 +113,23 @@ class OnnxPolicy:
             binding.bind_ortvalue_output(f"{name}_after", after)
         self._session.run_with_iobinding(binding)
         self._cache, self._spare = self._spare, self._cache
-        action_ids = binding.get_outputs()[0].numpy()[0]
-        self._inputs.took(action_ids)
-        return action_ids
+        return binding.get_outputs()[0].numpy()[0]
 
 
-def export(model: Gato, spec: Spec, out: str | Path) -> None:
+def export(model: Gato, spec: Spec, out: str | Path, *, keep_prompt: bool = False) -> None:
     """Writes a float32 model's control step as one ONNX file. Raises ValueError beyond 2 GB."""
     import onnx
     import torch
 
-    from gato_core.step import ControlStep, Traced, step_inputs
+    from gato_core.step import ControlStep, Traced, layout
 
     num_bytes = sum(4 * parameter.numel() for parameter in model.parameters())
     if num_bytes > MAX_BYTES:
         raise ValueError(f"export: expected weights of at most 2 GB, got {num_bytes / 1e9:.1f} GB")
     tokenizer = Tokenizer(spec, model.config.vocabulary)
     step = ControlStep(model, tokenizer)
-    inputs = step_inputs(model, tokenizer, 0.0, 0)
+    step_layout = layout(model.config) | {"keep_prompt": keep_prompt}
+    inputs = StepInputs(tokenizer, **step_layout)
     example = {k: torch.from_numpy(x) for k, x in inputs.observed(blank(spec)).items()}
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
@@ -158,11 +149,7 @@ def export(model: Gato, spec: Spec, out: str | Path) -> None:
         "format_version": FORMAT_VERSION,
         "spec": spec.to_dict(),
         "vocabulary": vars(tokenizer.vocabulary),
-        "step": {
-            "context_timesteps": inputs.context_timesteps,
-            "action_mode": model.config.action_mode,
-            "rotary_key_size": inputs.rotary_key_size,
-        },
+        "step": step_layout,
         "cache_shape": list(step.cache["k"].shape),
     }
     proto = onnx.load(out)
@@ -195,7 +182,7 @@ def main() -> int:
     config = tyro.cli(ExportConfig, description=__doc__)
     try:
         loaded = checkpoint.load(config.checkpoint)
-        export(loaded.model, loaded.spec, config.out)
+        export(loaded.model, loaded.spec, config.out, keep_prompt=config.keep_prompt)
     except (ValueError, OSError) as error:
         print(f"gato export: {error}", file=sys.stderr)
         return 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -18,6 +17,7 @@ from gato_core.model import Gato, to_tensors
 from gato_core.packed import pack
 from gato_core.spec import Spec
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
+from gato_core.window import StepSeconds, first_to_read
 
 
 class Policy(Protocol):
@@ -28,15 +28,6 @@ class Policy(Protocol):
 
     def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action (A,) for an observation, in the Spec's unit."""
-
-
-@dataclass(frozen=True)
-class StepSeconds:
-    """Wall time of the stages of one step."""
-
-    tokenize: float
-    prefill: float
-    decode: float
 
 
 def sample(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
@@ -91,9 +82,9 @@ class GatoPolicy:
     ) -> GatoPolicy:
         """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
         loaded = checkpoint.load(path)
-        tokenizer = Tokenizer(loaded.spec, loaded.model.config.vocabulary)
         model = pack(loaded.model.to(device=device, dtype=dtype))
-        return cls(model, tokenizer, temperature=temperature, seed=seed, keep_prompt=keep_prompt)
+        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
+        return cls(model, loaded.tokenizer, **options)
 
     @property
     def spec(self) -> Spec:
@@ -105,19 +96,21 @@ class GatoPolicy:
 
         Raises KeyError or ValueError if the prompt does not fit the Spec, or is too long to keep.
         """
+        config, first = self.model.config, 0
         if prompt is not None:
-            prompt.check(self.spec)
-        num_kept = len(prompt) if prompt is not None and self.keep_prompt else 0
-        if num_kept >= self.model.config.context_timesteps:
-            raise ValueError(
-                f"prompt: expected fewer timesteps to keep than the context's "
-                f"{self.model.config.context_timesteps}, got {num_kept}"
+            first = first_to_read(
+                prompt,
+                self.spec,
+                context_timesteps=config.context_timesteps,
+                num_layers=config.num_layers,
+                keep_prompt=self.keep_prompt,
             )
-        self._cache.reset(kept_timesteps=num_kept)
+        kept = prompt is not None and self.keep_prompt
+        self._cache.reset(kept_timesteps=len(prompt) if kept else 0)
         self._last_id = self._none
         if prompt is None:
             return
-        for t in range(max(0, len(prompt) - self._num_remembered()), len(prompt)):
+        for t in range(first, len(prompt)):
             now = {key: value[t : t + 1] for key, value in prompt.observation.items()}
             tokens = self.tokenizer.encode_timesteps(now, prompt.action[t : t + 1])
             self.model.extend(to_tensors(tokens, self._device), self._cache)
@@ -137,9 +130,6 @@ class GatoPolicy:
 
     def _in_turn(self, tokens: Tokens[Tensor]) -> tuple[Tensor, float]:
         """Action ids (1, A), each sampled after those before it, and when the prefill ended."""
-        if self._cache.num_kept and self._last_id is not self._none:
-            self.model.extend(self._last_id, self._cache)  # passes keep to their timestep then
-            self._last_id = self._none
         x_BQD = self.model.extend(_join(self._last_id, tokens), self._cache)
         prefilled = time.perf_counter()
         ids = [self._sample(x_BQD)]
@@ -168,11 +158,6 @@ class GatoPolicy:
         position = torch.full_like(id_BA, ACTION_POSITION)
         no_patch = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=self._device)
         return Tokens(id_BA, position, torch.ones_like(id_BA, dtype=torch.bool), no_patch, no_patch)
-
-    def _num_remembered(self) -> int:
-        """How many past timesteps can reach the present through all layers of a sliding cache."""
-        config = self.model.config
-        return config.num_layers * (config.context_timesteps - 1) + 1
 
 
 def _join(a: Tokens[Tensor], b: Tokens[Tensor]) -> Tokens[Tensor]:

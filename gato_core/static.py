@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -11,18 +10,15 @@ import torch
 from torch import Tensor
 
 from gato_core import checkpoint
-from gato_core.episode import Episode
 from gato_core.model import Gato
-from gato_core.policy import StepSeconds
-from gato_core.spec import Spec
-from gato_core.step import ControlStep, step_inputs
+from gato_core.step import ControlStep, layout
 from gato_core.tokenizer import Tokenizer
-from gato_core.window import blank
+from gato_core.window import StepInputs, StepPolicy, blank
 
 ALIGNMENT = 16  # bytes; of every array within the one buffer that travels
 
 
-class StaticPolicy:
+class StaticPolicy(StepPolicy):
     """A checkpoint that acts as `GatoPolicy` does, on buffers that never move.
 
     All inputs of a step travel to the device in one copy, and its action ids back in another;
@@ -31,11 +27,16 @@ class StaticPolicy:
     """
 
     def __init__(
-        self, model: Gato, tokenizer: Tokenizer, *, temperature: float = 0.0, seed: int = 0
+        self,
+        model: Gato,
+        tokenizer: Tokenizer,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        keep_prompt: bool = False,
     ) -> None:
-        self.tokenizer = tokenizer
-        self.seconds = StepSeconds(0.0, 0.0, 0.0)
-        self._inputs = step_inputs(model, tokenizer, temperature, seed)
+        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
+        super().__init__(StepInputs(tokenizer, **layout(model.config), **options))
         self._step = ControlStep(model, tokenizer)
         example = self._inputs.observed(blank(tokenizer.spec))
         self._inputs.reset()
@@ -58,48 +59,25 @@ class StaticPolicy:
         seed: int = 0,
         dtype: torch.dtype = torch.bfloat16,
         device: torch.device | str = "cuda",
+        keep_prompt: bool = False,
     ) -> StaticPolicy:
         """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
         loaded = checkpoint.load(path)
-        tokenizer = Tokenizer(loaded.spec, loaded.model.config.vocabulary)
         model = loaded.model.to(device=device, dtype=dtype)
-        return cls(model, tokenizer, temperature=temperature, seed=seed)
-
-    @property
-    def spec(self) -> Spec:
-        return self.tokenizer.spec
+        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
+        return cls(model, loaded.tokenizer, **options)
 
     @property
     def num_bytes_to_device(self) -> int:
         """What one step copies to the device, in one copy."""
         return self._host.numel()
 
-    def reset(self, prompt: Episode | None = None) -> None:
-        """Forgets everything, then reads a prompt. Errors as of `GatoPolicy.reset`."""
-        self._inputs.reset()
-        if prompt is not None:
-            for observation, forced_ids in self._inputs.prompted(prompt):
-                self._act(self._inputs.observed(observation, forced_ids))
-
-    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
-        self.spec.check_observation(observation)
-        started = time.perf_counter()
-        inputs = self._inputs.observed(observation)
-        tokenized = time.perf_counter()
-        ids = self._act(inputs)
-        acted = time.perf_counter()
-        self.seconds = StepSeconds(tokenized - started, acted - tokenized, 0.0)
-        return self.tokenizer.decode_action(ids)
-
     def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         self._write(inputs)
         self._run()
         if self._device.is_cuda:
             torch.cuda.current_stream().synchronize()
-        ids = self._id_1A[0].numpy().copy()
-        self._inputs.took(ids)
-        return ids
+        return self._id_1A[0].numpy().copy()
 
     def _write(self, inputs: Mapping[str, np.ndarray]) -> None:
         for key, array in inputs.items():

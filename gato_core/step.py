@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gato_core.model import Gato, Places
+from gato_core.model import Gato, Kept, ModelConfig, Places
 from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer, Tokens
-from gato_core.window import StepInputs, blank
+from gato_core.window import blank
 
 
 class Ring:
@@ -111,12 +111,7 @@ class ControlStep(nn.Module):
         length = x_BLD.shape[1]
         rows = slice(row, row + length)
         ring.slot_Q = slot_L[rows]
-        cos, sin = places.rotation_BL1K
-        places = Places(
-            places.mask_BHQS[:, :, rows],
-            places.distance_BQS[:, rows],
-            (cos[:, rows], sin[:, rows]),
-        )
+        places = _rows(places, rows)
         index_BQ = torch.arange(length - num_outputs, length, device=x_BLD.device)[None]
         return self.model._transform(x_BLD, places, index_BQ, ring)
 
@@ -127,7 +122,12 @@ class ControlStep(nn.Module):
         distance_LS = (inputs["slot"][:, None] - slot_S) % num_slots
         rotation_2LK = inputs.get("rotation", mask_LS[None].expand(2, -1, -1))
         cos, sin = rotation_2LK[:, None, :, None]
-        return Places(mask_LS[None, None], distance_LS[None], (cos, sin))
+        kept = None
+        if "kept" in inputs:
+            turned_cos, turned_sin = inputs["kept_rotation"][:, None, :, None]
+            kept = Kept((turned_cos, turned_sin), inputs["kept"].to(mask_LS.dtype))
+        distance_LS = inputs.get("distance", distance_LS)
+        return Places(mask_LS[None, None], distance_LS[None], (cos, sin), kept)
 
     def _embed(self, id_BL: Tensor, patch: Tensor | None) -> Tensor:
         x_BLD = self.model.embed(_tokens(id_BL, self.position_BL))
@@ -159,17 +159,26 @@ class Traced(nn.Module):
         return self.step(dict(zip(self.names, inputs)), cache, in_place=False)
 
 
-def step_inputs(model: Gato, tokenizer: Tokenizer, temperature: float, seed: int) -> StepInputs:
-    """The maker of a model's inputs."""
-    config = model.config
-    return StepInputs(
-        tokenizer,
-        context_timesteps=config.context_timesteps,
-        action_mode=config.action_mode,
-        rotary_key_size=config.key_size if config.positions == "rotary" else None,
-        temperature=temperature,
-        seed=seed,
-    )
+def layout(config: ModelConfig) -> dict:
+    """What StepInputs need to know of a model, JSON-ready."""
+    return {
+        "context_timesteps": config.context_timesteps,
+        "num_layers": config.num_layers,
+        "action_mode": config.action_mode,
+        "rotary_key_size": config.key_size if config.positions == "rotary" else None,
+    }
+
+
+def _rows(places: Places, rows: slice) -> Places:
+    """The places of some rows of a timestep."""
+
+    def some(rotation_BL1K: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        cos, sin = rotation_BL1K
+        return cos[:, rows], sin[:, rows]
+
+    kept = places.kept and places.kept._replace(rotation_BQ1K=some(places.kept.rotation_BQ1K))
+    mask_BHQS, distance_BQS = places.mask_BHQS[:, :, rows], places.distance_BQS[:, rows]
+    return Places(mask_BHQS, distance_BQS, some(places.rotation_BL1K), kept)
 
 
 def _tokens(id_BL: Tensor, position_BL: Tensor) -> Tokens[Tensor]:

@@ -8,6 +8,7 @@ import torch
 from gato_core.episode import Episode
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Continuous, Discrete, Image, Modality, Spec, Text
+from gato_core.tokenizer import PATCH, Tokens
 
 
 def continuous(size: int, limit: float = 1.0, unit: str = "rad") -> Continuous:
@@ -77,3 +78,27 @@ def random_model(config: ModelConfig, seed: int = 0, scale: float = 1.5) -> Gato
                 parameter.normal_(std=0.3)
         model.local_position.weight[-1] = 0.0
     return model
+
+
+def stretch(tokens: Tokens[torch.Tensor], start: int, stop: int) -> Tokens[torch.Tensor]:
+    """Tokens [start, stop) of each row, with their patches."""
+    is_patch = tokens.id == PATCH
+    order = is_patch.flatten().cumsum(0).view_as(tokens.id) - 1
+    mine = order[:, start:stop][is_patch[:, start:stop]]
+    return replace(
+        tokens,
+        id=tokens.id[:, start:stop],
+        local_position=tokens.local_position[:, start:stop],
+        target=tokens.target[:, start:stop],
+        patch=tokens.patch[mine],
+        patch_interval=tokens.patch_interval[mine],
+    )
+
+
+def policy_borders(num_timesteps: int) -> list[int]:
+    """Passes as the policy makes them: last action token and observation, then token by token."""
+    length, borders = SMALL.tokens_per_timestep, [0]
+    for t in range(num_timesteps):
+        first = t * length + SMALL.num_observation_tokens + 1
+        borders += [first, first + 1, first + 2]
+    return [*borders, num_timesteps * length]

@@ -3,10 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, observations, random_model, tiny, values
+from core_examples import (
+    SMALL,
+    observations,
+    policy_borders,
+    random_model,
+    stretch,
+    tiny,
+    values,
+)
 
 from gato_core.model import band_mask, to_tensors
-from gato_core.tokenizer import PATCH, Tokenizer
+from gato_core.tokenizer import Tokenizer
 
 LENGTH = SMALL.tokens_per_timestep
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
@@ -16,21 +24,6 @@ def encode(config, *lead, seed=0):
     rng = np.random.default_rng(seed)
     arrays = observations(SMALL, rng, *lead), values(SMALL.action, rng, *lead)
     return to_tensors(Tokenizer(SMALL, config.vocabulary).encode_timesteps(*arrays))
-
-
-def stretch(tokens, start, stop):
-    """Tokens [start, stop) of each row, with their patches."""
-    is_patch = tokens.id == PATCH
-    order = is_patch.flatten().cumsum(0).view_as(tokens.id) - 1
-    mine = order[:, start:stop][is_patch[:, start:stop]]
-    return replace(
-        tokens,
-        id=tokens.id[:, start:stop],
-        local_position=tokens.local_position[:, start:stop],
-        target=tokens.target[:, start:stop],
-        patch=tokens.patch[mine],
-        patch_interval=tokens.patch_interval[mine],
-    )
 
 
 def cached_outputs(model, tokens, borders, cache=None):
@@ -46,15 +39,6 @@ def full_outputs(model, tokens, mask=None):
     """Logits (B, L - 1, V) at every position but the last, in one pass."""
     everywhere = replace(tokens, target=torch.ones_like(tokens.target))
     return model(everywhere, mask).unflatten(0, (len(tokens.id), -1))
-
-
-def policy_borders(num_timesteps):
-    """Passes as the policy makes them: last action token and observation, then token by token."""
-    borders = [0]
-    for t in range(num_timesteps):
-        first = t * LENGTH + SMALL.num_observation_tokens + 1
-        borders += [first, first + 1, first + 2]
-    return [*borders, num_timesteps * LENGTH]
 
 
 @SCHEMES

@@ -3,10 +3,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, episode, observations, random_model, tiny, values
+from core_examples import (
+    SMALL,
+    episode,
+    observations,
+    policy_borders,
+    random_model,
+    stretch,
+    tiny,
+    values,
+)
 
 from gato_core.model import to_tensors
 from gato_core.policy import GatoPolicy
+from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 
 LENGTH = SMALL.tokens_per_timestep
@@ -22,21 +32,27 @@ def timesteps(config, chosen, seed=0):
     return to_tensors(tokenizer.encode_timesteps(picked, action[chosen]))
 
 
-def extended(model, cache, chosen, seed=0):
-    """Features (1, T * LENGTH, D) by passes of one timestep each."""
-    passes = [timesteps(model.config, [t], seed) for t in chosen]
-    return torch.cat([model.extend(tokens, cache, LENGTH) for tokens in passes], dim=1)
+def extended(model, cache, chosen, seed=0, borders=None):
+    """Features (1, T * LENGTH, D) by passes from border to border, of one timestep if not given."""
+    tokens = timesteps(model.config, list(chosen), seed)
+    borders = borders or range(0, tokens.id.shape[1] + 1, LENGTH)
+    passes = [(stretch(tokens, a, b), b - a) for a, b in zip(borders, borders[1:])]
+    return torch.cat([model.extend(each, cache, length) for each, length in passes], dim=1)
 
 
 @SCHEMES
+@pytest.mark.parametrize("borders", [None, policy_borders(20)], ids=["timesteps", "policy"])
 @torch.inference_mode()
-def test_a_kept_prompt_stands_right_before_the_window(positions):
-    """As in training, where a prompt precedes the window: equal for ever, past many windows."""
+def test_a_kept_prompt_stands_right_before_the_window(positions, borders):
+    """As in training, where a prompt precedes the window: equal for ever, past many windows.
+
+    The policy's passes cross timesteps: an action's last token enters with what is seen next.
+    """
     config = replace(tiny(positions), num_layers=1, context_timesteps=4)
     model = random_model(config)
     cache = model.new_cache(LENGTH)
     cache.reset(kept_timesteps=2)
-    cached = model.logits(extended(model, cache, range(20)))
+    cached = model.logits(extended(model, cache, range(20), borders=borders))
     for t in (3, 4, 5, 11, 19):
         tokens = timesteps(config, [0, 1, t - 1, t])
         full = model(replace(tokens, target=torch.ones_like(tokens.target)))[-LENGTH + 1 :]
@@ -62,6 +78,53 @@ def test_what_is_kept_matters_for_ever_and_nothing_else_does(positions):
     assert torch.equal(last(0, 1), kept)
 
 
+@SCHEMES
+@torch.inference_mode()
+def test_while_a_prompt_is_read_nobody_sees_what_is_not_there_yet(positions):
+    """The slots of what is to be kept were once seen before they were written."""
+    model = random_model(tiny(positions, num_layers=2))
+    outputs = []
+    for kept_timesteps in (0, 1):
+        cache = model.new_cache(LENGTH, context_timesteps=4)
+        cache.reset(kept_timesteps=kept_timesteps)
+        outputs.append(extended(model, cache, range(3), borders=range(3 * LENGTH + 1)))
+    bound = 1e-5 * outputs[0].abs().max()
+    assert (outputs[0] - outputs[1]).abs().max() <= bound
+
+
+@SCHEMES
+@torch.inference_mode()
+def test_keeping_a_prompt_loses_no_precision_in_a_long_episode(positions):
+    """After ten million timesteps the prompt is met exactly as after ten."""
+    config = replace(tiny(positions), num_layers=1, context_timesteps=4)
+    model, last = random_model(config), []
+    for skipped in (0, 10_000_000):
+        cache = model.new_cache(LENGTH)
+        cache.reset(kept_timesteps=1)
+        extended(model, cache, range(9))
+        skipped_tokens = skipped * (cache.num_slots - LENGTH)  # around the ring
+        cache.length += skipped_tokens
+        cache.position_S[LENGTH:] += skipped_tokens
+        last.append(extended(model, cache, range(9, 15))[:, -LENGTH:])
+    assert (last[0] - last[1]).abs().max() <= 1e-4 * last[0].abs().max()
+
+
+@pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
+@SCHEMES
+def test_a_kept_prompt_is_met_alike_by_the_step_of_static_shapes(positions, action_mode):
+    """Token for token past many windows; then an episode without a prompt, then another prompt."""
+    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
+    model, rng = random_model(config), np.random.default_rng(0)
+    tokenizer = Tokenizer(SMALL, config.vocabulary)
+    policies = [each(model, tokenizer, keep_prompt=True) for each in (GatoPolicy, StaticPolicy)]
+    for prompt in (episode(SMALL, rng, 2), None, episode(SMALL, rng, 3)):
+        observed = [observations(SMALL, rng) for _ in range(20)]
+        for policy in policies:
+            policy.reset(prompt)
+        ours, theirs = ([policy.step(o) for o in observed] for policy in policies)
+        assert np.array_equal(ours, theirs)
+
+
 @pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
 def test_keeping_changes_nothing_before_the_first_eviction(action_mode):
     config = replace(tiny(action_mode=action_mode), context_timesteps=5)
@@ -77,8 +140,9 @@ def test_keeping_changes_nothing_before_the_first_eviction(action_mode):
     assert not np.array_equal(actions[0], actions[1])
 
 
-def test_a_prompt_that_leaves_no_room_is_refused():
+@pytest.mark.parametrize("policy_class", [GatoPolicy, StaticPolicy])
+def test_a_prompt_that_leaves_no_room_is_refused(policy_class):
     model = random_model(tiny())
-    policy = GatoPolicy(model, Tokenizer(SMALL, model.config.vocabulary), keep_prompt=True)
+    policy = policy_class(model, Tokenizer(SMALL, model.config.vocabulary), keep_prompt=True)
     with pytest.raises(ValueError, match="prompt: expected fewer timesteps .* context's 2, got 3"):
         policy.reset(episode(SMALL, np.random.default_rng(0), 3))
