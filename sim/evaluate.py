@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -33,6 +33,7 @@ from gato_sim import (
 )
 from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
+from gato_sim.prompts import Prompts, prompts_from
 from gato_sim.suites import Trial
 from gato_sim.tasks import robot_spec
 from gato_sim.trials import Film, Setup, run_film, run_trial
@@ -64,6 +65,12 @@ class EvaluateConfig:
     """Videos to make, failures first."""
     max_steps: int = NUM_STEPS
     """Control steps of an episode; fewer than the benchmark's 400 only to try things out."""
+    prompt: Path | None = None
+    """Dataset: each episode begins with a demonstration of it, of the same objects if there is."""
+    prompt_timesteps: int | None = None
+    """How much of it, from its start; what leaves room for the present, if not given."""
+    keep_prompt: bool = False
+    """It stays in context for the whole episode, where it would slide out."""
     temperature: float = 0.0
     """Of action sampling; 0 takes the likeliest."""
     seed: int = 0
@@ -82,6 +89,10 @@ class EvaluateConfig:
             raise ValueError("expected either --checkpoint or --policy, got both or neither")
         if (self.policy == "specialist") != (self.specialists is not None):
             raise ValueError("expected --policy specialist with --specialists FOLDER, got one")
+        if self.prompt is not None and self.checkpoint is None:
+            raise ValueError(f"prompt: expected a --checkpoint to read it, got {self.policy}")
+        if self.prompt is None and (self.keep_prompt or self.prompt_timesteps is not None):
+            raise ValueError("expected --prompt DATASET with --prompt-timesteps and --keep-prompt")
         for name in ("episodes", "max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
@@ -99,7 +110,7 @@ class EvaluateConfig:
 
     @property
     def folder(self) -> Path:
-        words = (self.policy_name, *self.suite, self.physics)
+        words = (self.policy_name, *self.suite, self.physics, *(["prompted"] * bool(self.prompt)))
         return self.out / (self.name or "-".join(words).replace(",", "-").replace(":", "-"))
 
 
@@ -114,7 +125,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     trials = list(suites.trials(config.suite, config.episodes))
     setup = _setup(config)
     _check_training_data(config)
-    settings = _settings(config, trials)
+    settings = _settings(config, setup, trials)
     _check_settings(config.folder, settings)
     if config.compare is not None:
         other_name, others = _comparable(config.compare, settings)
@@ -153,10 +164,19 @@ def _setup(config: EvaluateConfig) -> Setup:
         seed=config.seed,
         threads=config.threads,
         specialists=config.specialists,
+        prompts=_prompts(config),
     )
 
 
-def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:
+def _prompts(config: EvaluateConfig) -> Prompts | None:
+    if config.prompt is None:
+        return None
+    spec, context_timesteps = policies.checkpoint_context(config.checkpoint)
+    timesteps, keep = config.prompt_timesteps, config.keep_prompt
+    return prompts_from(config.prompt, timesteps, spec, context_timesteps, keep)
+
+
+def _settings(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> dict:
     """What a result depends on, besides its trial."""
     return {
         "policy": config.policy_name,
@@ -164,6 +184,7 @@ def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:
         "suite": list(config.suite),
         "physics": config.physics,
         "max_steps": config.max_steps,
+        "prompt": setup.prompts and asdict(setup.prompts) | {"dataset": str(config.prompt)},
         "temperature": config.temperature,
         "seed": config.seed,
         "versions": provenance.versions(),

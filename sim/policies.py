@@ -64,6 +64,12 @@ def checkpoint_spec(checkpoint: Path) -> Spec:
     return spec
 
 
+def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:
+    """Its Spec, and how many timesteps its context has. Errors as of `checkpoint_spec`."""
+    loaded = _load(checkpoint, 1)
+    return loaded.spec, loaded.model.config.context_timesteps
+
+
 def open_policy(
     name: str,
     checkpoint: Path | None,
@@ -74,13 +80,15 @@ def open_policy(
     temperature: float,
     threads: int,
     specialists: Path | None = None,
+    keep_prompt: bool = False,
 ):
     """A fresh policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's."""
     if checkpoint is not None:
         from gato_core.policy import GatoPolicy
 
         loaded = _load(checkpoint, threads)
-        return GatoPolicy(loaded.model, loaded.tokenizer, temperature=temperature, seed=seed)
+        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
+        return GatoPolicy(loaded.model, loaded.tokenizer, **options)
     if name == "expert":
         from gato_sim.expert import ScriptedExpert
 

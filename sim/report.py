@@ -92,6 +92,11 @@ def conditions(summary: Mapping) -> str:
         text += (
             f"; weights {summary['weights_sha256'][:12]}, temperature {summary['temperature']:g}"
         )
+    if prompt := summary.get("prompt"):
+        text += (
+            f"; episodes begin with {prompt['timesteps']} timesteps of a demonstration of "
+            f"{prompt['dataset']}" + (", which stay in context" if prompt["keep"] else "")
+        )
     return text + f"; commit {summary['commit']}."
 
 

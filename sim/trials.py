@@ -11,9 +11,10 @@ import numpy as np
 
 import gato_sim
 from gato_core.spec import Spec
-from gato_sim import objects, policies, video
+from gato_sim import objects, policies, prompts, video
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
 from gato_sim.environment import Environment
+from gato_sim.prompts import Prompts
 from gato_sim.reward import STAGES
 from gato_sim.rollout import rollout, trajectory_hash
 from gato_sim.suites import Trial
@@ -41,6 +42,7 @@ class Setup:
     seed: int = 0
     threads: int = 1
     specialists: Path | None = None
+    prompts: Prompts | None = None
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,8 @@ def _play(
     env: Environment,
     on_step: Callable[[int, Mapping[str, np.ndarray], float], None] | None = None,
 ) -> dict:
-    policy = policies.Timed(
-        policies.open_policy(
-            setup.policy,
-            setup.checkpoint,
-            env,
-            setup.spec,
-            seed=policies.episode_seed(setup.seed, trial.seed),
-            temperature=setup.temperature,
-            threads=setup.threads,
-            specialists=setup.specialists,
-        )
-    )
+    policy, number = _policy(setup, trial, env)
+    policy = policies.Timed(policy)
     episode = rollout(
         env,
         policy,
@@ -149,7 +141,27 @@ def _play(
         "seed": trial.seed,
         "objects": trial.objects,
         **episode.info,
+        "prompt": number,
         "num_steps": len(episode),
         "trajectory": trajectory_hash(episode),
         "latency_ms": [round(value, 2) for value in policy.milliseconds],
     }
+
+
+def _policy(setup: Setup, trial: Trial, env: Environment):
+    """A fresh policy, and the number of the demonstration that it begins with, if any."""
+    policy = policies.open_policy(
+        setup.policy,
+        setup.checkpoint,
+        env,
+        setup.spec,
+        seed=policies.episode_seed(setup.seed, trial.seed),
+        temperature=setup.temperature,
+        threads=setup.threads,
+        specialists=setup.specialists,
+        keep_prompt=setup.prompts is not None and setup.prompts.keep,
+    )
+    if setup.prompts is None:
+        return policy, None
+    number = prompts.choose(setup.prompts, trial.objects, trial.seed)
+    return prompts.Prompted(policy, prompts.read(setup.prompts, number)), number

@@ -1,0 +1,91 @@
+"""Demonstrations that evaluated episodes begin with: the paper's prompts. Section 2.4."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from gato_core.dataset import Dataset
+from gato_core.episode import Episode
+from gato_core.spec import Spec
+from gato_sim.suites import stable_seed
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The first timesteps of successful demonstrations; they stay in context if `keep`."""
+
+    dataset: Path
+    timesteps: int
+    keep: bool = False
+
+
+class Prompted:
+    """A policy whose every episode begins with the same prompt."""
+
+    def __init__(self, policy, prompt: Episode) -> None:
+        self._policy, self._prompt = policy, prompt
+
+    def reset(self, prompt: Episode | None = None) -> None:
+        """Resets the policy, which reads the prompt."""
+        self._policy.reset(self._prompt if prompt is None else prompt)
+
+    def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The policy's action."""
+        return self._policy.step(observation)
+
+
+def prompts_from(
+    dataset: Path, timesteps: int | None, spec: Spec, context_timesteps: int, keep: bool
+) -> Prompts:
+    """As many timesteps as leave room in the context for the present, if not given.
+
+    Raises FileNotFoundError or ValueError for a missing, damaged or another robot's dataset, for
+    one without successes, and for prompts that do not fit the context.
+    """
+    if context_timesteps < 2:
+        raise ValueError(
+            "prompt: expected a checkpoint whose context has room for one, of 2 timesteps or more, "
+            f"got {context_timesteps}"
+        )
+    if timesteps is None:
+        timesteps = context_timesteps - 1
+    if not 1 <= timesteps < context_timesteps:
+        raise ValueError(
+            f"prompt_timesteps: expected 1..{context_timesteps - 1} within a context of "
+            f"{context_timesteps}, got {timesteps}"
+        )
+    if differences := spec.differences(_open(dataset).spec):
+        raise ValueError(
+            f"prompt: the Spec of {dataset} differs from the checkpoint's:\n  "
+            + "\n  ".join(differences)
+        )
+    if not _open(dataset).successes.any():
+        raise ValueError(f"prompt: expected a successful episode in {dataset}, got none")
+    return Prompts(dataset, timesteps, keep)
+
+
+def choose(prompts: Prompts, task: str, seed: int) -> int:
+    """The number of an episode: a success with the same objects, if there is any, else another."""
+    dataset = _open(prompts.dataset)
+    same = np.array([row["gato/task"] == task for row in dataset.rows])
+    wanted = dataset.successes & same
+    candidates = np.flatnonzero(wanted if wanted.any() else dataset.successes)
+    return int(np.random.default_rng(stable_seed("prompt", seed)).choice(candidates))
+
+
+def read(prompts: Prompts, number: int) -> Episode:
+    """The beginning of an episode of the dataset."""
+    dataset = _open(prompts.dataset)
+    stop = min(prompts.timesteps, int(dataset.lengths[number]))
+    return replace(dataset.read(number, 0, stop), privileged={})
+
+
+@cache
+def _open(dataset: Path) -> Dataset:
+    """Opened once a process."""
+    return Dataset(dataset)

@@ -1,0 +1,106 @@
+"""Episodes of an evaluation that begin with a demonstration."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from core_examples import episode
+
+from gato_core import checkpoint
+from gato_core.dataset import DatasetWriter
+from gato_core.model import PRESETS, Gato
+from gato_sim import prompts
+from gato_sim.evaluate import EvaluateConfig, evaluate
+from gato_sim.prompts import prompts_from
+from gato_sim.summary import read_results
+from gato_sim.tasks import robot_spec
+
+SPEC = robot_spec(("basket_front_left",), 16)
+TASKS = ("a,b,c", "d,e,f", "a,b,c", "d,e,f")
+QUICK = dict(physics="stable", suite=("selection",), max_steps=6, workers=0, videos=0)
+
+
+def write(root, spec=SPEC, successes=(True, True, False, True)):
+    rng = np.random.default_rng(0)
+    with DatasetWriter(root, spec) as writer:
+        for i, (task, success) in enumerate(zip(TASKS, successes)):
+            writer.add(replace(episode(spec, rng, 5), task=task, seed=i, success=success))
+    return root
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data") / "shown")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint with a context of four timesteps."""
+    path = tmp_path_factory.mktemp("checkpoints") / "small"
+    config = replace(PRESETS["debug"], context_timesteps=4)
+    checkpoint.save(path, Gato(config), config, SPEC, {})
+    return path
+
+
+def test_a_prompt_is_a_success_with_the_same_objects_if_there_is_any(shown):
+    chosen = prompts_from(shown, 2, SPEC, 4, keep=False)
+    assert {prompts.choose(chosen, "a,b,c", seed) for seed in range(20)} == {0}
+    assert {prompts.choose(chosen, "d,e,f", seed) for seed in range(20)} == {1, 3}
+    assert {prompts.choose(chosen, "x,y,z", seed) for seed in range(20)} == {0, 1, 3}
+    assert len(prompts.read(chosen, 3)) == 2
+
+
+def test_as_much_is_shown_as_leaves_room_for_the_present(shown):
+    assert prompts_from(shown, None, SPEC, 4, keep=True).timesteps == 3
+    for context, timesteps, message in (
+        (1, None, "prompt: expected a checkpoint whose context has room .* got 1"),
+        (4, 4, "prompt_timesteps: expected 1..3 within a context of 4, got 4"),
+        (4, 0, "prompt_timesteps: expected 1..3 within a context of 4, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prompts_from(shown, timesteps, SPEC, context, keep=False)
+
+
+def test_demonstrations_of_another_robot_or_without_success_are_refused(shown, tmp_path):
+    other = replace(SPEC, control_timestep=0.1)
+    with pytest.raises(ValueError, match="differs from the checkpoint's:\n  control_timestep: exp"):
+        prompts_from(shown, 1, other, 4, keep=False)
+    failures = write(tmp_path / "failures", successes=(False,) * 4)
+    with pytest.raises(ValueError, match="prompt: expected a successful episode in .*, got none"):
+        prompts_from(failures, 1, SPEC, 4, keep=False)
+    with pytest.raises(FileNotFoundError):
+        prompts_from(tmp_path / "none", 1, SPEC, 4, keep=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"policy": "expert", "prompt": "x"}, "prompt: expected a --checkpoint to read it, got ex"),
+        ({"checkpoint": "x", "keep_prompt": True}, "expected --prompt DATASET with"),
+        ({"checkpoint": "x", "prompt_timesteps": 2}, "expected --prompt DATASET with"),
+    ],
+)
+def test_prompts_need_a_dataset_and_a_network(options, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluateConfig(**options)
+
+
+def test_prompted_episodes_differ_repeat_and_say_what_they_were_shown(shown, trained, tmp_path):
+    rows = {}
+    for name, options in (
+        ("plain", {}),
+        ("slides", {"prompt": shown}),
+        ("again", {"prompt": shown}),
+        ("stays", {"prompt": shown, "keep_prompt": True}),
+    ):
+        config = EvaluateConfig(
+            checkpoint=trained, episodes=1, name=name, out=tmp_path, **QUICK, **options
+        )
+        evaluate(config)
+        (rows[name],) = read_results(config.folder / "results.jsonl")
+    seen = {name: row["trajectory"] for name, row in rows.items()}
+    assert seen["slides"] == seen["again"]
+    assert len(set(seen.values())) == 3
+    assert rows["plain"]["prompt"] is None and rows["slides"]["prompt"] in (0, 1, 3)
+    report = (tmp_path / "stays/report.md").read_text()
+    assert f"begin with 3 timesteps of a demonstration of {shown}, which stay in context" in report
