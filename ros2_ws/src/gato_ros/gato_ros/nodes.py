@@ -36,12 +36,20 @@ def status_node() -> int:
     return process.run(StatusNode, StatusNode.run)
 
 
+def recorder() -> int:
+    _end_quietly()
+    from gato_ros import process
+    from gato_ros.recorder_node import RecorderNode
+
+    return process.run(RecorderNode, RecorderNode.run)
+
+
 def _end_quietly() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
 
 
-NODES = {function.__name__: function for function in (policy_node, sim_node, status_node)}
+NODES = {function.__name__: function for function in (policy_node, sim_node, status_node, recorder)}
 
 if __name__ == "__main__":
     sys.exit(NODES[sys.argv.pop(1)]())

@@ -1,0 +1,67 @@
+"""Parameters of the recorder."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+
+from gato_core.spec import Spec
+from gato_ros.ingest import GRIPPER_JOINT
+from gato_ros.parameters import declare
+from gato_sim.tasks import robot_spec
+
+TASK = "stack the red object on the blue object"
+
+
+@dataclass(frozen=True)
+class RecorderParameters:
+    """What config/stack.yaml may set; `declare_all` describes each. `task` is read when used."""
+
+    folder: Path
+    mode: str
+    cameras: tuple[str, ...]
+    image_size: int
+    image_type: str
+    control_rate: float
+    gripper_joint: str
+    min_free_gb: float
+
+    def robot_spec(self) -> Spec:
+        """What the recordings will be said to hold."""
+        spec = robot_spec(self.cameras, self.image_size)
+        return dataclasses.replace(spec, control_timestep=1 / self.control_rate)
+
+
+def declare_all(node: Node) -> RecorderParameters:
+    """Declares all parameters on a node and reads them. Raises ValueError for a wrong choice."""
+    param = partial(declare, node)
+    cameras = ["basket_front_left", "basket_front_right"]
+    words = ParameterDescriptor(description="what is to be done, in words; may change at any time")
+    node.declare_parameter("task", TASK, words)
+    return RecorderParameters(
+        folder=Path(param("folder", "recordings", "where recordings go, a folder each")),
+        mode=param(
+            "mode",
+            "service",
+            "what begins and ends a recording: services, or each episode of the robot",
+            choices=("service", "episode"),
+        ),
+        cameras=tuple(param("cameras", cameras, "the robot's cameras, one stream each")),
+        image_size=param("image_size", 64, "sides of the images in pixels", low=16, high=512),
+        image_type=param(
+            "image_type",
+            "raw",
+            "sensor_msgs/Image on <camera>/color, or CompressedImage on <camera>/color/compressed",
+            choices=("raw", "compressed"),
+        ),
+        control_rate=param("control_rate", 20.0, "states a second", low=0.1, high=1000.0),
+        gripper_joint=param("gripper_joint", GRIPPER_JOINT, "its name in joint_states"),
+        min_free_gb=param(
+            "min_free_gb", 2.0, "free disk below which nothing is recorded", low=0.0, high=1e6
+        ),
+    )
