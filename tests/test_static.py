@@ -1,5 +1,8 @@
 """The step of static shapes decides as GatoPolicy does; on a GPU it is captured, here it is run."""
 
+from dataclasses import replace
+
+import demonstration
 import numpy as np
 import pytest
 import torch
@@ -35,6 +38,23 @@ def test_static_shapes_change_no_action(positions, action_mode):
         policy.reset(episode(SMALL, np.random.default_rng(1), 3))
     expected, got = (act(policy, 4, seed=2) for policy in policies)
     assert np.array_equal(expected, got)
+
+
+@SCHEMES
+@MODES
+def test_it_decides_as_gato_policy_does_on_a_demonstration(positions, action_mode):
+    """Token for token, seven windows long, for two robots in turn."""
+    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
+    model, (spec, shown) = random_model(config), demonstration.load()
+    tokenizer = Tokenizer(spec, config.vocabulary)
+    stream = demonstration.observations(shown, 200)[::6]
+    robots = stream[:30], stream[:3:-1]
+    eager = [GatoPolicy(model, tokenizer) for _ in robots]
+    static = [StaticPolicy(model, tokenizer) for _ in robots]
+    for seen in zip(*robots):
+        expected = [policy.step(observation) for policy, observation in zip(eager, seen)]
+        got = [policy.step(observation) for policy, observation in zip(static, seen)]
+        assert np.array_equal(expected, got)
 
 
 @torch.inference_mode()
