@@ -8,8 +8,11 @@ from dm_env import specs
 
 from gato_sim import objects, observation, reward, tasks
 from gato_sim.constants import NUM_STEPS
+from gato_sim.randomise import Draw, draw
+from gato_sim.randomise import check as check_profile
 from gato_sim.simulation import Simulation
 
+_VARIATION = 1  # tells the generator of an episode's variation from that of its initial state
 NO_OP = np.zeros(5)  # zero twist; the gripper opens, since its command is not positive
 
 
@@ -22,6 +25,7 @@ def load(
     image_size: int = 64,
     view: str = "whole",
     resample_triplet: bool | None = None,
+    randomise: str = "none",
 ) -> Environment:
     """The environment of a task: a name in `objects.TASKS` or red, green, blue ids "r3,s0,b2".
 
@@ -30,6 +34,7 @@ def load(
     cameras: rendered and observed as "<camera>/pixels", uint8 (image_size, image_size, 3); with
     view "basket" the upper two thirds of the picture alone, (image_size, 3/2 image_size, 3).
     resample_triplet: whether every episode draws new objects; by default random tasks do.
+    randomise: a profile of `randomise.PROFILES`, drawn anew for every episode.
     Raises ValueError naming what is valid for an unknown task, physics, camera or size.
     """
     return Environment(
@@ -40,6 +45,7 @@ def load(
         image_size=image_size,
         view=view,
         resample_triplet=resample_triplet,
+        randomise=randomise,
     )
 
 
@@ -56,11 +62,15 @@ class Environment(dm_env.Environment):
         image_size: int = 64,
         view: str = "whole",
         resample_triplet: bool | None = None,
+        randomise: str = "none",
     ) -> None:
         is_random = objects.parse_task(task) is None
         tasks.check_cameras(cameras)
         check_image_size(image_size)
+        check_profile(randomise)
         self.task = task
+        self.randomise = randomise
+        self.variation: Draw | None = None  # of this episode
         self.top, self.base = objects.colors_of(objects.split_task(task)[1])
         self.cameras, self.image = tuple(cameras), tasks.view_image(view, image_size)
         self._resample = is_random if resample_triplet is None else resample_triplet
@@ -80,26 +90,35 @@ class Environment(dm_env.Environment):
         if seed is not None:
             self._seed, self._episode = seed, 0
         rng = self._episode_rng()
+        if self.randomise != "none":
+            self.variation = draw(self.randomise, (self._seed, self._episode, _VARIATION))
         self._episode += 1
         triplet = objects.draw_triplet(self.task, rng)
         if self._resample and triplet != self.triplet:
             self.simulation.load_triplet(triplet)
+        if self.randomise != "none":
+            self.simulation.vary(self.variation)
         self.simulation.reset(rng)
         self._act(NO_OP)
         self._step = 0
         return dm_env.restart(self._observation(self._stack.reset))
 
-    def step(self, action: np.ndarray) -> dm_env.TimeStep:
+    def step(self, action: np.ndarray | None, *, after: float = 0.0) -> dm_env.TimeStep:
         """One control step of 0.05 s; the action (5,) is clipped to its bounds.
 
-        After the last of 400 steps the next call resets, as dm_env asks. Raises ValueError for
-        another shape, NaN or infinity.
+        after: seconds until the action takes effect, the one before it lasting so long; None
+        instead of an action lets it last in any case. After the last of 400 steps the next call
+        resets, as dm_env asks. Raises ValueError for another shape, NaN or infinity.
         """
         if self._step == NUM_STEPS:
             return self.reset()
-        if np.shape(action) != (5,) or not np.isfinite(action).all():
+        if action is None:
+            self.simulation.step()
+        elif np.shape(action) != (5,) or not np.isfinite(action).all():
             raise ValueError(f"action: expected (5,) finite numbers, got {action!r}")
-        self._act(np.clip(action, tasks.ACTION.low, tasks.ACTION.high))
+        else:
+            latency = after + (self.variation.latency if self.variation else 0.0)
+            self._act(np.clip(action, tasks.ACTION.low, tasks.ACTION.high), latency)
         self._step += 1
         values = np.float32(self.success()), self._observation(self._stack.push)
         if self._step == NUM_STEPS:
@@ -147,9 +166,10 @@ class Environment(dm_env.Environment):
     def _episode_rng(self) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._episode))
 
-    def _act(self, action: np.ndarray) -> None:
+    def _act(self, action: np.ndarray, after: float = 0.0) -> None:
         simulation = self.simulation
-        simulation.command(simulation.controller.ctrl(action, simulation.joint_angles))
+        ctrl = simulation.controller.ctrl(action, simulation.joint_angles)
+        simulation.command(ctrl, after=after)
         simulation.step()
 
     def _observation(self, stack) -> dict[str, np.ndarray]:

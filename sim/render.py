@@ -15,6 +15,7 @@ import numpy as np
 from gato_core.spec import WHOLE
 from gato_sim import gl, scene
 from gato_sim.constants import CAMERAS
+from gato_sim.randomise import Draw, Nominal
 
 # For people: the original's view, whose lower edge the basket's wall hides, and a higher one.
 VIDEO_CAMERAS = ("main_camera", "overview")
@@ -68,11 +69,16 @@ class RenderTwin:
             if body.startswith(scene.ROBOT) and not body.startswith(scene.GRIPPER):
                 self._model.geom_group[geom] = max(_UNSEEN_GROUP, self._model.geom_group[geom])
         self._data = mujoco.MjData(self._model)
+        self._nominal = Nominal(self._model)
         self._scene = mujoco.MjvScene(self._model, MAX_GEOMS)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = False
         self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = False
         for canvas in self._canvases.values():
             canvas.exchange_objects(self._model)
+
+    def vary(self, draw: Draw | None) -> None:
+        """Changes lights, colours and cameras as a draw says; None undoes it."""
+        self._nominal.apply(self._model, self._data, draw)
 
     def render(
         self,

@@ -12,6 +12,7 @@ from gato_sim import reset, scene
 from gato_sim.constants import CONTROL_TIMESTEP, GRIPPER_LIMIT
 from gato_sim.controller import Controller, positive, site_pose
 from gato_sim.objects import COLORS
+from gato_sim.randomise import Draw, Nominal
 from gato_sim.render import RenderTwin
 
 FINGER_RANGE = 0.8  # rad, from open to closed
@@ -29,6 +30,7 @@ class Snapshot:
     state: np.ndarray
     gripper_window_start: float
     num_steps: int
+    coming: tuple[tuple[int, tuple[float, ...]], ...]
 
 
 class Simulation:
@@ -47,6 +49,7 @@ class Simulation:
         self.physics_name = physics
         self._render_style = render_style
         self._twin: RenderTwin | None = None
+        self._draw: Draw | None = None
         self.physics = scene.physics(physics)
         self.controller = Controller()
         self.load_triplet(triplet)
@@ -58,10 +61,22 @@ class Simulation:
         self.data = mujoco.MjData(self.model)
         self.elements = scene.find_elements(self.model)
         self.settled = False
+        self._nominal: Nominal | None = None
         self._gripper_window_start = 0.0
         self._num_steps = 0
+        self._coming = ()
         if self._twin is not None:
             self._twin.load_triplet(self.triplet)
+
+    def vary(self, draw: Draw | None) -> None:
+        """Changes the scene as a draw of `randomise` says, None undoes it; `reset` must follow."""
+        if self._nominal is None and draw is not None:
+            self._nominal = Nominal(self.model)
+        if self._nominal is not None:
+            self._nominal.apply(self.model, self.data, draw)
+        self._draw = draw
+        if self._twin is not None:
+            self._twin.vary(draw)
 
     def reset(self, rng: np.random.Generator) -> None:
         """Draws the start of an episode: arm, objects, settling (RGB-Stacking's distribution)."""
@@ -77,22 +92,38 @@ class Simulation:
         weight = -model.opt.gravity * model.body_mass[elements.robot_bodies, None]
         data.xfrc_applied[elements.robot_bodies, :3] = weight
         self._num_steps = 0
+        self._coming = ()
         mujoco.mj_forward(model, data)
         self._gripper_window_start = self.gripper_angle
 
-    def command(self, ctrl: np.ndarray) -> None:
-        """Sets the actuators: (8,) joint velocities (rad/s), gripper (-255 opens, 255 closes)."""
+    def command(self, ctrl: np.ndarray, *, after: float = 0.0) -> None:
+        """Sets the actuators: (8,) joint velocities (rad/s), gripper (-255 opens, 255 closes).
+
+        after: seconds until that happens, to the nearest timestep of the physics.
+        """
         ctrl = np.asarray(ctrl, dtype=np.float64)
         if ctrl.shape != (8,) or not np.isfinite(ctrl).all():
             raise ValueError(f"ctrl: expected (8,) finite numbers, got {ctrl.shape} {ctrl}")
-        self.data.ctrl[:] = ctrl
+        num_substeps = round(after / self.physics.timestep)
+        if num_substeps == 0:
+            self.data.ctrl[:] = ctrl
+        else:
+            self._coming += ((num_substeps, tuple(ctrl)),)
 
     def step(self) -> None:
         """Advances one control timestep, 0.05 s."""
-        window = round(GRIPPER_WINDOW / self.physics.timestep)
-        mujoco.mj_step(self.model, self.data, self.physics.num_substeps - window)
-        self._gripper_window_start = self.gripper_angle
-        mujoco.mj_step(self.model, self.data, window)
+        end = self.physics.num_substeps
+        window_start = end - round(GRIPPER_WINDOW / self.physics.timestep)
+        coming, done = self._coming, 0
+        self._coming = tuple((due - end, ctrl) for due, ctrl in coming if due > end)
+        for mark in sorted({window_start, end} | {due for due, _ in coming if due < end}):
+            mujoco.mj_step(self.model, self.data, mark - done)
+            done = mark
+            if mark == window_start:
+                self._gripper_window_start = self.gripper_angle
+            for due, ctrl in coming:
+                if due == mark:
+                    self.data.ctrl[:] = ctrl
         mujoco.mj_forward(self.model, self.data)  # sensors and contacts of the new state
         self._num_steps += 1
 
@@ -160,6 +191,7 @@ class Simulation:
         height, width = (size, size) if isinstance(size, int) else size
         if self._twin is None:
             self._twin = RenderTwin(self.triplet, style=self._render_style)
+            self._twin.vary(self._draw)
         return self._twin.render(self.data.qpos, camera, height, width, crop)
 
     def close(self) -> None:
@@ -172,7 +204,8 @@ class Simulation:
         """The complete state; `restore` continues from it exactly."""
         state = np.empty(mujoco.mj_stateSize(self.model, _STATE))
         mujoco.mj_getState(self.model, self.data, state, _STATE)
-        return Snapshot(self.triplet, state, self._gripper_window_start, self._num_steps)
+        window_start = self._gripper_window_start
+        return Snapshot(self.triplet, state, window_start, self._num_steps, self._coming)
 
     def restore(self, snapshot: Snapshot) -> None:
         """Returns to a snapshot. Raises ValueError if it is of other objects."""
@@ -182,3 +215,4 @@ class Simulation:
         mujoco.mj_forward(self.model, self.data)
         self._gripper_window_start = snapshot.gripper_window_start
         self._num_steps = snapshot.num_steps
+        self._coming = snapshot.coming
