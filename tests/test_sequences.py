@@ -10,8 +10,8 @@ from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training.augment import augment
-from gato_training.sequences import Sampling, Sequences, ahead, split
+from gato_training.augment import AUGMENTATIONS, Augmentation, augment
+from gato_training.sequences import Sampling, Sequences, ahead, few, split
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
@@ -63,7 +63,7 @@ def assert_same(a, b):
 
 
 def test_batch_depends_on_seed_and_number_alone(dataset):
-    options = {"shift": 2, "color": 0.2, "prompt_fraction": 0.5}
+    options = {"augmentation": AUGMENTATIONS["robot"], "prompt_fraction": 0.5}
     one, two = make(dataset, **options), make(dataset, **options)
     for number in (3, 0, 3):
         assert_same(one.batch(number), two.batch(number))
@@ -74,7 +74,7 @@ def test_batch_depends_on_seed_and_number_alone(dataset):
 def test_prefetched_equals_direct_from_any_position(dataset):
     sequences = make(dataset)
     for first, depth in ((0, 3), (4, 1), (5, 9)):
-        got = list(ahead(sequences.draw, first, 8, depth))
+        got = list(ahead(sequences.draw, range(first, 8), depth))
         assert got == [sequences.draw(number) for number in range(first, 8)]
 
 
@@ -83,7 +83,7 @@ def test_error_in_the_background_reaches_the_caller():
         raise ValueError("damaged")
 
     with pytest.raises(ValueError, match="damaged"):
-        next(ahead(fail, 0, 3, 2))
+        next(ahead(fail, range(3), 2))
 
 
 def test_windows_lie_within_their_episode(dataset):
@@ -186,7 +186,7 @@ def test_augmentation_moves_all_timesteps_alike():
     images = np.stack([image] * 3)
     moved = set()
     for seed in range(100):
-        got = augment(images, np.random.default_rng(seed), shift=2, color=0.0)
+        got = augment(images, np.random.default_rng(seed), Augmentation(shift=2))
         assert (got == got[0]).all()
         for row in range(2, 7):
             for column in range(2, 7):
@@ -197,12 +197,44 @@ def test_augmentation_moves_all_timesteps_alike():
 
 def test_no_augmentation_changes_nothing():
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), np.uint8)
-    got = augment(images, np.random.default_rng(0), shift=0, color=0.0)
+    got = augment(images, np.random.default_rng(0), Augmentation())
     np.testing.assert_array_equal(got, images)
 
 
 def test_colors_vary_about_the_original():
     images = np.full((1, 4, 4, 3), 128, np.uint8)
     rngs = islice(map(np.random.default_rng, range(100)), 100)
-    levels = [augment(images, rng, shift=0, color=0.2).mean() for rng in rngs]
+    levels = [augment(images, rng, Augmentation(color=0.2)).mean() for rng in rngs]
     assert 120 < np.mean(levels) < 136 and np.std(levels) > 3
+
+
+def test_blur_and_crops_keep_the_size_and_change_all_timesteps_alike():
+    image = np.random.default_rng(0).integers(0, 256, (16, 32, 3), np.uint8)
+    for limits in (Augmentation(crop=0.3), Augmentation(blur=1.0), AUGMENTATIONS["robot"]):
+        got = augment(np.stack([image] * 2), np.random.default_rng(1), limits)
+        assert got.shape == (2, 16, 32, 3) and got.dtype == np.uint8
+        assert (got[0] == got[1]).all() and (got[0] != image).any()
+
+
+def test_crop_enlarges_and_blur_smooths():
+    columns = np.tile(np.arange(0, 256, 8, np.uint8)[:, None], (1, 32, 1, 3))
+    steep = np.abs(np.diff(columns[0].astype(int), axis=1)).mean()
+    rngs = [np.random.default_rng(seed) for seed in range(20)]
+    cropped = [augment(columns, rng, Augmentation(crop=0.5))[0].astype(int) for rng in rngs]
+    assert np.mean([np.abs(np.diff(image, axis=1)).mean() for image in cropped]) < 0.9 * steep
+    noise = rngs[0].integers(0, 256, (1, 32, 32, 3), np.uint8)
+    assert augment(noise, np.random.default_rng(0), Augmentation(blur=2.0)).std() < noise.std()
+
+
+def test_fewer_episodes_are_among_more_in_a_series():
+    """Appendix E: 1, 3, 5, 10, ... nested, drawn three times."""
+    episodes = [list(range(0, 20, 2)), list(range(7))]
+    for series in range(3):
+        nested = [few(episodes, number, series) for number in (1, 3, 10, 17)]
+        for number, less, more in zip((1, 3, 10), nested, nested[1:]):
+            assert sum(map(len, less)) == number
+            assert all(set(a) <= set(b) for a, b in zip(less, more))
+        assert nested[-1] == episodes
+    assert few(episodes, 5, 0) != few(episodes, 5, 1)
+    with pytest.raises(ValueError, match="few_shot: expected at most the 17"):
+        few(episodes, 18, 0)

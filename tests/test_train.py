@@ -1,22 +1,21 @@
 """Training: exact resume, the loss, and what is refused before anything runs."""
 
-import json
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+import train_examples
 from safetensors.torch import load_file
+from train_examples import SPEC, losses, write
 
 from gato_core import checkpoint
-from gato_core.dataset import DatasetWriter
-from gato_core.episode import Episode
 from gato_core.model import to_tensors
-from gato_core.spec import Continuous, Discrete, Image, Spec, Text
+from gato_core.spec import Discrete, Spec, Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training.config import PRESETS, TrainConfig, load
+from gato_training.config import TrainConfig, load
 from gato_training.loss import (
     action_bins,
     action_errors,
@@ -27,35 +26,6 @@ from gato_training.loss import (
 from gato_training.state import remove_old
 from gato_training.train import learning_rate, main, train
 
-SPEC = Spec(
-    {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
-    Continuous((-0.07, -255.0), (0.07, 255.0), "mixed", ("x", "grip")),
-    0.05,
-)
-
-
-def write(root, spec=SPEC, num_episodes=4) -> str:
-    """Episodes in which the action follows from the joint."""
-    rng = np.random.default_rng(0)
-    with DatasetWriter(root, spec) as writer:
-        for i in range(num_episodes):
-            joint = rng.uniform(-1, 1, (8, 1)).astype(np.float32)
-            pose = np.tile(rng.uniform(0, 0.1, 7).astype(np.float32), (8, 1))
-            writer.add(
-                Episode(
-                    {"camera/pixels": rng.integers(0, 256, (8, 16, 16, 3), np.uint8),
-                     "joints": joint},
-                    np.concatenate([joint * 0.07, np.sign(joint) * 255], 1),
-                    np.zeros(8, np.float32),
-                    task="stack",
-                    source="expert",
-                    seed=i,
-                    success=True,
-                    privileged={"red": pose, "blue": 2 * pose, "pinch": 3 * pose},
-                )
-            )  # fmt: skip
-    return str(root)
-
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> str:
@@ -64,28 +34,7 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture
 def config(tmp_path, data) -> TrainConfig:
-    """Four steps with everything switched on."""
-    return replace(
-        PRESETS["debug"],
-        data=(data,),
-        output=str(tmp_path),
-        steps=4,
-        save_every=2,
-        evaluate_every=2,
-        log_every=1,
-        keep=5,
-        context_timesteps=2,
-        stochastic_depth=0.1,
-        auxiliary=0.5,
-        shift=1,
-        color=0.1,
-        threads=1,
-    )
-
-
-def losses(config: TrainConfig) -> list[float]:
-    lines = (config.folder / "log.jsonl").read_text().splitlines()
-    return [entry["loss"] for entry in map(json.loads, lines) if "loss" in entry]
+    return train_examples.config(tmp_path, data)
 
 
 def tensors(folder) -> dict[str, torch.Tensor]:
@@ -94,7 +43,10 @@ def tensors(folder) -> dict[str, torch.Tensor]:
     )
 
 
-@pytest.mark.parametrize("changes", [{}, {"ema": None, "accumulate": 2, "precision": "fp32"}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"ema": None, "accumulate": 2, "precision": "fp32", "checkpoint_activations": True}],
+)
 def test_four_steps_equal_two_and_two_more(config, changes):
     """A run that lost power after step 3 goes on from step 2, bit for bit."""
     config = replace(config, **changes)
@@ -132,7 +84,7 @@ def test_overfits_a_small_dataset(config):
     """The smoothed targets' own entropy is the floor, about 2.5."""
     config = replace(
         config, steps=80, warmup_steps=5, learning_rate=3e-3, batch_size=16, evaluate_every=80,
-        save_every=80, log_every=10, stochastic_depth=0.0, context_timesteps=1, shift=0, color=0.0,
+        save_every=80, log_every=10, stochastic_depth=0.0, context_timesteps=1, augment=None,
     )  # fmt: skip
     train(config)
     assert losses(config)[0] > 4.5 and losses(config)[-1] < 3.5

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from gato_core.storage import read_json, write_json
+from gato_training.augment import Augmentation, named
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class TrainConfig:
     """Trains a policy on demonstrations, or fine-tunes one with --init-from.
 
     example: gato train --preset control --data datasets/train --name first --hours 1.5
-    example: gato train --preset finetune --init-from checkpoints/control --data my_demos
+    example: gato train --preset finetune-control --init-from checkpoints/control --data my_demos
+    example: torchrun --nproc-per-node 2 -m gato_core.cli train --preset control --accumulate 2 ...
     """
 
     data: tuple[str, ...] = ()
@@ -27,6 +29,10 @@ class TrainConfig:
     """Train on episodes that ended in success only (the paper's filter for robot data)."""
     held_out: float = 0.03
     """Share of episodes kept for measuring, never trained on."""
+    few_shot: int | None = None
+    """Train on this many episodes only, drawn from what is not held out. Appendix E."""
+    few_shot_series: int = 0
+    """Which draw. Within one, few episodes are among the many: the subsets are nested."""
     prompt_fraction: float = 0.0
     """Share of sequences that begin with a prompt from another episode of the same task and source,
     half of the prompts from its end (goal), half from anywhere. The paper: 0.25."""
@@ -56,7 +62,13 @@ class TrainConfig:
     batch_size: int = 48
     """Sequences in a batch."""
     accumulate: int = 1
-    """Batches to an update."""
+    """Batches to an update; the processes of torchrun share them out evenly."""
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    """Under torchrun: every process keeps all weights, or its part of them (FSDP2)."""
+    checkpoint_activations: bool = False
+    """Compute each block a second time in the backward pass rather than keep what it computed."""
+    compile: bool = False
+    """Compile the blocks with torch.compile, which takes a minute or two before it gains."""
     steps: int = 100_000
     """Updates, unless `hours` are over before."""
     hours: float | None = None
@@ -82,10 +94,16 @@ class TrainConfig:
     auxiliary_origin: str = "pinch"
     """Privileged pose they are relative to."""
 
+    augment: str | None = None
+    """A named augmentation (gato_training.augment.AUGMENTATIONS) in place of the next four."""
     shift: int = 0
     """Augmentation: images move by up to this many pixels, each camera on its own."""
+    crop: float = 0.0
+    """Augmentation: up to this share of an image's sides is cut off, the rest scaled up to size."""
     color: float = 0.0
     """Augmentation: brightness, contrast and colour balance vary by up to this share."""
+    blur: float = 0.0
+    """Augmentation: Gaussian blur of up to this standard deviation, pixels."""
 
     seed: int = 0
     device: str = "auto"
@@ -110,6 +128,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_ranges(self)
+        named(self.augment)
         if self.weights and len(self.weights) != len(self.data):
             raise ValueError(
                 f"weights: expected one for each of {len(self.data)} datasets, got {self.weights}"
@@ -123,6 +142,11 @@ class TrainConfig:
     def folder(self) -> Path:
         return Path(self.output) / self.name
 
+    @property
+    def augmentation(self) -> Augmentation:
+        own = Augmentation(self.shift, self.crop, self.color, self.blur)
+        return named(self.augment) or own
+
 
 def _check_ranges(config: TrainConfig) -> None:
     positive = ("batch_size", "accumulate", "steps", "learning_rate", "log_every", "evaluate_every")
@@ -130,13 +154,14 @@ def _check_ranges(config: TrainConfig) -> None:
     for name in positive:
         if not getattr(config, name) > 0:
             raise ValueError(f"{name}: expected > 0, got {getattr(config, name)}")
-    for name in ("hours", "clip", "context_timesteps", "threads"):
+    for name in ("hours", "clip", "context_timesteps", "threads", "few_shot"):
         if getattr(config, name) is not None and not getattr(config, name) > 0:
             raise ValueError(f"{name}: expected > 0 or none, got {getattr(config, name)}")
-    for name in ("warmup_steps", "weight_decay", "target_smoothing", "auxiliary", "shift"):
+    not_negative = ("warmup_steps", "weight_decay", "target_smoothing", "auxiliary", "shift")
+    for name in (*not_negative, "blur", "few_shot_series"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name}: expected >= 0, got {getattr(config, name)}")
-    for name in ("held_out", "prompt_fraction", "final_fraction", "color"):
+    for name in ("held_out", "prompt_fraction", "final_fraction", "color", "crop"):
         if not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"{name}: expected 0..1, got {getattr(config, name)}")
     if config.ema is not None and not 0 < config.ema < 1:
@@ -149,8 +174,20 @@ _CONTROL = TrainConfig(
 )
 PRESETS = {
     "control": _CONTROL,
-    # appendix E: constant learning rate, dropout; 1e-4 is for networks this small, the paper's 1e-5
-    "finetune": replace(
+    # appendix E to the letter: Adam, constant learning rate, batches of 64, 10,000 steps, dropout
+    "finetune": TrainConfig(
+        batch_size=64,
+        steps=10_000,
+        learning_rate=1e-5,
+        final_fraction=1.0,
+        warmup_steps=0,
+        weight_decay=0.0,
+        dropout=0.1,
+        clip=None,
+        ema=None,
+    ),
+    # ten times its learning rate, and what the control presets were trained with
+    "finetune-control": replace(
         _CONTROL, model=None, learning_rate=1e-4, final_fraction=1.0, steps=10_000, dropout=0.1
     ),
     "debug": TrainConfig(

@@ -5,36 +5,47 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import TracebackType
 
 import torch
 from torch import Tensor
 
+from gato_training import memory
+from gato_training.config import TrainConfig
+from gato_training.processes import Processes, gathered, means
 from gato_training.run import Run
 from gato_training.sequences import Batch
 
 
 class Journal:
-    """Appends to log.jsonl and to TensorBoard's events in the run's folder."""
+    """Appends to log.jsonl and to TensorBoard's events in the run's folder; the first process's."""
 
-    def __init__(self, folder: Path, *, tensorboard: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(folder / "log.jsonl", "a")
-        self._events = None
-        if tensorboard:
+    def __init__(self, config: TrainConfig, processes: Processes) -> None:
+        self._file = self._events = None
+        if not processes.is_first:
+            return
+        self._file = open(config.folder / "log.jsonl", "a")
+        if config.tensorboard:
             # half a second to import, which short runs need not pay
             from torch.utils.tensorboard import SummaryWriter
 
-            self._events = SummaryWriter(str(folder / "tensorboard"))
+            self._events = SummaryWriter(str(config.folder / "tensorboard"))
 
     def write(self, step: int, values: dict[str, float]) -> None:
         """One line of values at an update."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"step": step, "time": round(time.time(), 1), **values}) + "\n")
         self._file.flush()
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)
+
+    def progress(self, step: int, values: dict[str, float], measured: dict[str, float]) -> None:
+        """Writes a line and shows it."""
+        self.write(step, values)
+        if self._file is not None:
+            print(progress_line(step, values, measured), flush=True)
 
     def __enter__(self) -> Journal:
         return self
@@ -45,7 +56,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._events is not None:
             self._events.close()
 
@@ -55,7 +67,8 @@ class Meter:
 
     def __init__(self, run: Run) -> None:
         self._begun = time.monotonic() - run.seconds
-        self._reset(run)
+        self._new_timesteps = 0
+        self._reset(run, run.seconds)
 
     def wait(self, batches: Iterator[Batch]) -> Batch:
         """The next batch; the time it takes is stall."""
@@ -63,37 +76,54 @@ class Meter:
         batch = next(batches)
         self._stalled += time.monotonic() - begun
         self._tokens += batch.tokens.id.size
+        self._new_timesteps += batch.num_timesteps
         return batch
 
     def add(self, values: dict[str, Tensor]) -> None:
         self._kept.append(values)
 
-    def tick(self, run: Run) -> None:
-        """Sets how long the run has taken, resumed parts together."""
-        run.seconds = time.monotonic() - self._begun
+    def agree(self, run: Run, asked: bool) -> bool:
+        """Whether any process was asked to stop; sets what the run has taken, all parts of it."""
+        mine = [self._now(), float(asked), float(self._new_timesteps)]
+        everybody = gathered(mine, run.processes)
+        run.seconds = everybody[:, 0].max().item()
+        run.num_timesteps += int(everybody[:, 2].sum())
+        self._new_timesteps = 0
+        return bool(everybody[:, 1].any())
 
     def values(self, run: Run) -> dict[str, float]:
         """Means of what was added, speeds, and the time left; starts anew."""
-        self.tick(run)
-        elapsed = run.seconds - self._since
+        now = self._now()
+        elapsed = now - self._since
         result = {
             name: float(torch.stack([kept[name].float() for kept in self._kept]).mean())
             for name in self._kept[0]
         }
         result |= {
             "timesteps_per_second": (run.num_timesteps - self._timesteps) / elapsed,
-            "tokens_per_second": self._tokens / elapsed,
+            "tokens_per_second": run.processes.num * self._tokens / elapsed,
             "stall_fraction": self._stalled / elapsed,
-            "seconds": run.seconds,
-            "seconds_left": run.seconds * (1.0 / run.progress - 1.0),
+            "memory_gb": _memory(run.device) / 1e9,
+            "seconds": now,
+            "seconds_left": now * (1.0 / run.progress - 1.0),
         }
-        self._reset(run)
-        return result
+        self._reset(run, now)
+        return means(result, run.processes)
 
-    def _reset(self, run: Run) -> None:
+    def _now(self) -> float:
+        return time.monotonic() - self._begun
+
+    def _reset(self, run: Run, now: float) -> None:
         self._kept: list[dict[str, Tensor]] = []
-        self._since, self._timesteps = run.seconds, run.num_timesteps
+        self._since, self._timesteps = now, run.num_timesteps
         self._tokens, self._stalled = 0, 0.0
+
+
+def _memory(device: torch.device) -> int:
+    """Bytes of the GPU's memory in use, or of the program's."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    return memory.resident()
 
 
 def progress_line(step: int, values: dict[str, float], held_out: dict[str, float]) -> str:
@@ -108,6 +138,7 @@ def progress_line(step: int, values: dict[str, float], held_out: dict[str, float
         f"{values['timesteps_per_second']:.0f} timesteps/s",
         f"{values['tokens_per_second']:.0f} tokens/s",
         f"stalled {100 * values['stall_fraction']:.0f} %",
+        f"memory {values['memory_gb']:.1f} GB",
         f"left {_duration(values['seconds_left'])}",
     ]
     return "  ".join(parts)

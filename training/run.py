@@ -8,21 +8,27 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gato_core import checkpoint
+from gato_core.bench import commit, cpu_name
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
-from gato_core.storage import read_json
+from gato_core.storage import read_json, replacing
 from gato_core.tokenizer import Tokenizer
-from gato_training import loss, state
+from gato_training import card, memory, state
 from gato_training.config import TrainConfig
+from gato_training.learner import Learner, prepare, replicate, shard
+from gato_training.memory import Estimate, Kept
+from gato_training.processes import Processes, wait_for_all
 
 
 @dataclass
@@ -30,13 +36,14 @@ class Run:
     """All that changes while training, and what acts on it."""
 
     config: TrainConfig
+    processes: Processes
     tokenizer: Tokenizer
-    model: Gato
-    averaged: Gato  # what is measured and saved; the model itself without EMA
-    side_task: SideTask | None
+    learner: Learner
+    averaged: Learner  # what is measured and saved; the learner itself without EMA
+    forward: nn.Module  # the learner, or around it what exchanges gradients
     optimizer: torch.optim.Optimizer
-    smoothed: Tensor | None
     device: torch.device
+    memory: Estimate
     step: int = 0
     seconds: float = 0.0
     num_timesteps: int = 0
@@ -48,73 +55,87 @@ class Run:
         return max(self.step / self.config.steps, self.seconds / (hours * 3600.0) if hours else 0.0)
 
     @property
-    def parameters(self) -> dict[str, nn.Parameter]:
-        named = {f"model.{name}": p for name, p in self.model.named_parameters()}
-        if self.side_task is not None:
-            named |= {f"head.{name}": p for name, p in self.side_task.head.named_parameters()}
-        return named
+    def sizes(self) -> ModelConfig:
+        return self.learner.model.config
 
 
-class SideTask:
-    """A linear head on the separators' features that tells where objects are."""
+def start(
+    config: TrainConfig,
+    datasets: Sequence[Dataset],
+    processes: Processes,
+    resumed: Path | None = None,
+) -> Run:
+    """A new run: the network made from the seed, or taken from a checkpoint.
 
-    def __init__(self, models: list[Gato], num_values: int, num_action_tokens: int) -> None:
-        self.head = nn.Linear(models[0].config.width, num_values)
-        self._stride = num_action_tokens
-        self._x_BQD = torch.empty(0)
-        for model in models:
-            model.norm.register_forward_hook(self._keep)
-
-    def positions(self, target_BL: Tensor) -> Tensor:
-        """Metres (M, 3 * objects), one row a timestep, from the pass just done."""
-        # outputs stand one before each target: every A-th is a separator's
-        x_BTD = self._x_BQD[:, :: self._stride]
-        place_T = torch.arange(x_BTD.shape[1], device=target_BL.device) * self._stride
-        exists_BT = place_T < target_BL.sum(1, keepdim=True)
-        return self.head(x_BTD[exists_BT]).float() * loss.AUXILIARY_SCALE
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._x_BQD = output
-
-
-def start(config: TrainConfig, spec: Spec, resumed: Path | None = None) -> Run:
-    """A new run: the network made from the seed, or taken from a checkpoint."""
+    Raises ValueError for another Spec, and where the memory will not do.
+    """
     torch.manual_seed(config.seed)
     device = torch.device(config.device if config.device != "auto" else _best_device())
+    spec, program = datasets[0].spec, memory.resident()
+
+    def expected(sizes: ModelConfig, kept: Kept) -> Estimate:
+        estimate = memory.estimate(config, sizes, datasets, kept, program, processes)
+        memory.check(estimate, config, **_room(device, processes, memory.resident() - program))
+        return estimate
+
+    if config.model is not None:
+        expected(changed(config, preset(config.model)), memory.NOTHING)  # before it is made
+    model = _network(config, spec, resumed)
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    learner = Learner(model, tokenizer, config).to(device)
+    averaged = learner
+    if config.ema is not None:
+        averaged = Learner(Gato(model.config), tokenizer, config).to(device)
+        averaged.load_state_dict(learner.state_dict())
+    estimate = expected(model.config, memory.kept(learner, config))
+    forward = _spread(config, learner, averaged, processes)
+    optimizer = make_optimizer(config, learner)
+    return Run(
+        config, processes, tokenizer, learner, averaged, forward, optimizer, device, estimate
+    )
+
+
+def _spread(
+    config: TrainConfig, learner: Learner, averaged: Learner, processes: Processes
+) -> nn.Module:
+    """What to call for the losses, so that all processes' gradients are one."""
+    prepare(learner, config)
+    if processes.num == 1:
+        return learner
+    if config.sharding == "ddp":
+        return replicate(learner)
+    for each in {id(x): x for x in (learner, averaged)}.values():
+        shard(each, processes.num)
+    return learner
+
+
+def _room(device: torch.device, processes: Processes, taken: int) -> dict[str, int]:
+    """Bytes for what the estimate counts, of which some are taken already."""
+    host = memory.host_room(processes.num_local)
+    if device.type == "cuda":
+        gpu = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)
+        return {"host_room": host, "gpu_room": gpu}
+    return {"host_room": host + taken}
+
+
+def _network(config: TrainConfig, spec: Spec, resumed: Path | None) -> Gato:
+    """Fresh weights, or those of the checkpoint to go on from or to begin with."""
     if source := resumed or config.init_from:
         loaded = checkpoint.load(source)
         if differences := loaded.spec.differences(spec):
             listed = "\n  ".join(differences)
             raise ValueError(f"{config.data[0]}: unlike the Spec of {source}:\n  {listed}")
-        model = Gato(_changed(config, loaded.model.config))
+        model = Gato(changed(config, loaded.model.config))
         model.load_state_dict(loaded.model.state_dict())
-    else:
-        if config.model is None:
-            raise ValueError("model: expected a preset or --init-from, got neither")
-        model = Gato(_changed(config, preset(config.model)))
-    model.to(device)
-    averaged = model
-    if config.ema is not None:
-        averaged = Gato(model.config).to(device)
-        averaged.load_state_dict(model.state_dict())
-    side_task = None
-    if config.auxiliary:
-        num_values = 3 * len(config.auxiliary_keys)
-        side_task = SideTask([model, averaged], num_values, spec.num_action_tokens)
-        side_task.head.to(device)
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
-    smoothed = None
-    if config.target_smoothing and tokenizer.action_ids[1] == model.config.vocabulary.separator:
-        smoothed = loss.smoothed_targets(config.target_smoothing).to(device)
-    optimizer = make_optimizer(config, model, side_task)
-    return Run(config, tokenizer, model, averaged, side_task, optimizer, smoothed, device)
+        return model
+    if config.model is None:
+        raise ValueError("model: expected a preset or --init-from, got neither")
+    return Gato(changed(config, preset(config.model)))
 
 
-def make_optimizer(
-    config: TrainConfig, model: Gato, side_task: SideTask | None
-) -> torch.optim.Optimizer:
+def make_optimizer(config: TrainConfig, learner: Learner) -> torch.optim.Optimizer:
     """AdamW; biases and the gains of norms do not decay."""
-    parameters = list(model.parameters()) + (list(side_task.head.parameters()) if side_task else [])
+    parameters = list(learner.parameters())
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
@@ -123,28 +144,38 @@ def make_optimizer(
 
 
 def save(run: Run, provenance: dict, measured: dict[str, float]) -> None:
-    """A checkpoint of the averaged weights with the training state, which then becomes `last`."""
+    """A checkpoint of the averaged weights with the training state, which then becomes `last`.
+
+    Raises OSError when it cannot be written; the one before is still whole and still `last` then.
+    """
     folder = run.config.folder / "checkpoints"
     path = folder / str(run.step)
     numbers = {name: getattr(run, name) for name in ("step", "seconds", "num_timesteps")}
-    with torch.random.fork_rng():  # making the golden sample draws numbers
-        generators = torch.get_rng_state()
-        checkpoint.save(
-            path,
-            run.averaged,
-            run.averaged.config,
-            run.tokenizer.spec,
-            provenance | numbers | {"measured": measured},
-        )
-        torch.set_rng_state(generators)
-        state.save(path, run.parameters, run.optimizer, numbers)
-    state.point_last(folder, path)
-    state.remove_old(folder, run.config.keep)
+    tensors = state.tensors(run.learner, run.averaged, run.optimizer)
+    weights = state.whole(run.averaged.model.state_dict())
+    if run.processes.is_first:
+        try:
+            _write(run, path, weights, provenance | numbers | {"measured": measured})
+            state.save(path, tensors, numbers)
+        except SafetensorError as error:
+            raise OSError(f"{path}: could not be written: {error}") from error
+        state.point_last(folder, path)
+        state.remove_old(folder, run.config.keep)
+    wait_for_all(run.processes)
+
+
+def _write(run: Run, path: Path, weights: dict[str, Tensor], provenance: dict) -> None:
+    with torch.device("meta"):
+        model = Gato(run.sizes)
+    model.load_state_dict(weights, assign=True)
+    checkpoint.save(path, model, run.sizes, run.tokenizer.spec, provenance)
+    with replacing(path / card.FILE) as file:
+        file.write_text(card.card(path, run.sizes, run.tokenizer.spec, provenance))
 
 
 def continue_from(run: Run, path: Path) -> None:
     """Takes up the training state of a checkpoint, whose weights `start` has loaded as averages."""
-    numbers = state.load(path, run.parameters, run.optimizer)
+    numbers = state.load(path, run.learner, run.averaged, run.optimizer)
     for name, value in numbers.items():
         setattr(run, name, value)
 
@@ -173,7 +204,8 @@ def describe(run: Run, datasets: list[Dataset]) -> dict:
             "torch": torch.__version__,
             "numpy": np.__version__,
         },
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, {run.device.type}",
+        "commit": commit(),
+        "machine": _machine(run),
     }
 
 
@@ -192,7 +224,7 @@ def _named(dataset: Dataset, name: str) -> list[str]:
     return sorted(value for value in values if value is not None)
 
 
-def _changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
+def changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
     """The sizes with what the run's configuration overrides."""
     names = ("context_timesteps", "action_mode", "stochastic_depth", "dropout")
     changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
@@ -201,3 +233,11 @@ def _changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
 
 def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _machine(run: Run) -> str:
+    """The processor or the GPUs, and how many processes shared the work."""
+    on_gpu = run.device.type == "cuda"
+    name = torch.cuda.get_device_name(run.device) if on_gpu else cpu_name()
+    threads = "" if on_gpu else f", {torch.get_num_threads()} threads"
+    return f"{name}, {os.cpu_count()} cores, {run.processes.num} processes{threads}"

@@ -1,6 +1,7 @@
 """Random subsequences of whole timesteps from a mixture of datasets. Paper, sections 2.3 and 2.4.
 
-Batch number k is a function of (seed, k) alone, so the sampler's position is one integer.
+Batch number k is a function of (seed, k) alone, so the sampler's position is one integer, and it
+makes no difference which process learns from it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Image
 from gato_core.tokenizer import Tokenizer, Tokens, batch
-from gato_training.augment import augment
+from gato_training.augment import Augmentation, augment
 
 T = TypeVar("T")
 
@@ -37,11 +38,13 @@ class Batch:
     """Token sequences, and what the side task asks about each timestep.
 
     positions: float32 (num_timesteps, 3 * objects), metres, row after row; None if unused.
+    noise_seed: of what the network draws while it learns from the batch.
     """
 
     tokens: Tokens[np.ndarray]
     positions: np.ndarray | None
     num_timesteps: int
+    noise_seed: int
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,7 @@ class Sampling:
     weights: tuple[float, ...] = ()
     prompt_fraction: float = 0.0
     prompt_timesteps: int = 1
-    shift: int = 0
-    color: float = 0.0
+    augmentation: Augmentation = Augmentation()
     position_keys: tuple[str, ...] = ()
     position_origin: str = ""
 
@@ -131,15 +133,20 @@ class Sequences:
         rng = np.random.default_rng((self.sampling.seed, number))
         return [self._draw_sequence(rng) for _ in range(self.sampling.batch_size)]
 
+    def episodes(self, number: int) -> list[Episode]:
+        """The sequences of batch `number`, read and augmented."""
+        rng = np.random.default_rng((self.sampling.seed, number, 1))
+        return [self._read(pieces, rng) for pieces in self.draw(number)]
+
     def batch(self, number: int) -> Batch:
         """Batch `number`, read, augmented and tokenized."""
-        rng = np.random.default_rng((self.sampling.seed, number, 1))
-        read = [self._read(pieces, rng) for pieces in self.draw(number)]
+        read = self.episodes(number)
         positions = None
         if self.sampling.position_keys:
             positions = np.concatenate([_positions(e, self.sampling) for e in read])
         num_timesteps = sum(len(episode) for episode in read)
-        return Batch(self._tokens(read), positions, num_timesteps)
+        noise = noise_seed(self.sampling.seed, number)
+        return Batch(self._tokens(read), positions, num_timesteps, noise)
 
     def _draw_sequence(self, rng: np.random.Generator) -> list[Piece]:
         d = int(rng.choice(len(self.datasets), p=self._probabilities))
@@ -184,15 +191,10 @@ class Sequences:
                 arrays = {k: np.concatenate([getattr(p, name)[k] for p in parts])
                           for k in getattr(joined, name)}  # fmt: skip
                 setattr(joined, name, arrays)
-        if self.sampling.shift or self.sampling.color:
-            for key, modality in self.tokenizer.spec.observation.items():
-                if isinstance(modality, Image):
-                    joined.observation[key] = augment(
-                        joined.observation[key],
-                        rng,
-                        shift=self.sampling.shift,
-                        color=self.sampling.color,
-                    )
+        for key, modality in self.tokenizer.spec.observation.items():
+            if isinstance(modality, Image):
+                images = joined.observation[key]
+                joined.observation[key] = augment(images, rng, self.sampling.augmentation)
         return joined
 
     def _tokens(self, read: list[Episode]) -> Tokens[np.ndarray]:
@@ -207,18 +209,38 @@ class Sequences:
         return batch(encoded, self.tokenizer.vocabulary.separator)
 
 
-def ahead(make: Callable[[int], T], first: int, last: int, depth: int) -> Iterator[T]:
-    """make(first), ..., make(last - 1), prepared up to `depth` ahead by a background thread."""
+def ahead(make: Callable[[int], T], numbers: Sequence[int], depth: int) -> Iterator[T]:
+    """make(number) for each in turn, prepared up to `depth` ahead by a background thread."""
     pool = ThreadPoolExecutor(1, thread_name_prefix="sequences")
     try:
-        waiting = deque(pool.submit(make, i) for i in range(first, min(first + depth, last)))
-        for number in range(first, last):
+        waiting = deque(pool.submit(make, number) for number in numbers[:depth])
+        for place in range(len(numbers)):
             result = waiting.popleft().result()
-            if number + depth < last:
-                waiting.append(pool.submit(make, number + depth))
+            if place + depth < len(numbers):
+                waiting.append(pool.submit(make, numbers[place + depth]))
             yield result
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def noise_seed(seed: int, number: int) -> int:
+    """Of what a network draws while it learns from batch `number`."""
+    return int(np.random.SeedSequence((seed, number, 2)).generate_state(1, np.uint64)[0])
+
+
+def few(episodes: Sequence[Sequence[int]], number: int, seed: int) -> list[list[int]]:
+    """`number` of all datasets' episodes, drawn at random; for one seed the draws are nested.
+
+    Raises ValueError where there are fewer.
+    """
+    every = [(d, i) for d, chosen in enumerate(episodes) for i in chosen]
+    if number > len(every):
+        raise ValueError(
+            f"few_shot: expected at most the {len(every)} episodes there are, got {number}"
+        )
+    order = np.random.default_rng((seed, len(every))).permutation(len(every))
+    drawn = {every[place] for place in order[:number]}
+    return [[i for i in chosen if (d, i) in drawn] for d, chosen in enumerate(episodes)]
 
 
 def _windows(dataset: Dataset, episodes: Sequence[int], length: int) -> _Windows:

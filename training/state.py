@@ -1,4 +1,9 @@
-"""What a run needs to go on exactly where it was: safetensors and JSON, never pickle."""
+"""What a run needs to go on exactly where it was: safetensors and JSON, never pickle.
+
+Files hold whole tensors, however many processes share them, so a run may go on with another number
+of processes. What the network draws follows from the seed and the batch's number: no generator is
+kept.
+"""
 
 from __future__ import annotations
 
@@ -11,57 +16,67 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from gato_core.storage import read_json, replacing, write_json
 
 TENSORS, NUMBERS = "training_state/state.safetensors", "training_state/state.json"
 
 
-def save(
-    checkpoint: Path,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
-    numbers: Mapping,
-) -> None:
-    """Adds the raw weights, the optimizer's moments, the generators and `numbers` (JSON)."""
-    tensors = {f"weight/{name}": p.detach() for name, p in parameters.items()}
+def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors on the CPU, put together from the parts of all processes, which must all call."""
+    full = {
+        name: value.full_tensor() if isinstance(value, DTensor) else value.detach()
+        for name, value in tensors.items()
+    }
+    return {name: value.cpu().contiguous() for name, value in full.items()}
+
+
+def tensors(
+    learner: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Tensor]:
+    """The raw weights, the optimizer's moments and the average of the side task's head."""
+    parameters = dict(learner.named_parameters())
+    found = {f"weight/{name}": value.detach() for name, value in parameters.items()}
     for name, parameter in parameters.items():
         moments = optimizer.state[parameter]
-        tensors |= {f"optimizer/{key}/{name}": value for key, value in moments.items()}
-    tensors["generator/cpu"] = torch.get_rng_state()
-    if torch.cuda.is_available():
-        tensors["generator/cuda"] = torch.cuda.get_rng_state()
+        found |= {f"optimizer/{key}/{name}": value for key, value in moments.items()}
+    if averaged is not learner:
+        found |= {f"average/{name}": value.detach() for name, value in _head(averaged).items()}
+    return whole(found)
+
+
+def save(checkpoint: Path, tensors: Mapping[str, Tensor], numbers: Mapping) -> None:
+    """Adds tensors and `numbers` (JSON) to a checkpoint."""
     with replacing(checkpoint / TENSORS) as path:
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, path)
+        save_file(dict(tensors), path)
     write_json(checkpoint / NUMBERS, numbers)
 
 
 def load(
-    checkpoint: Path,
-    parameters: Mapping[str, nn.Parameter],
-    optimizer: torch.optim.Optimizer,
+    checkpoint: Path, learner: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict:
-    """Inverts `save` in place and returns the numbers.
+    """Puts in place what `tensors` took and returns the numbers.
 
     Raises FileNotFoundError for a checkpoint without it, ValueError for a damaged or other one.
     """
     numbers = read_json(checkpoint / NUMBERS)
     try:
-        tensors = load_file(checkpoint / TENSORS)
+        stored = load_file(checkpoint / TENSORS)
     except SafetensorError as error:
         raise ValueError(f"{checkpoint / TENSORS}: damaged: {error}") from error
+    parameters = dict(learner.named_parameters())
     expected = {f"weight/{name}": tuple(p.shape) for name, p in parameters.items()}
-    got = {name: tuple(t.shape) for name, t in tensors.items() if name.startswith("weight/")}
+    got = {name: tuple(t.shape) for name, t in stored.items() if name.startswith("weight/")}
     if expected != got:
         odd = sorted(set(expected.items()) ^ set(got.items()))
         raise ValueError(f"{checkpoint}: expected this configuration's weights, unlike are {odd}")
     with torch.no_grad():
         for name, parameter in parameters.items():
-            parameter.copy_(tensors[f"weight/{name}"])
-            optimizer.state[parameter] = _moments(tensors, name, parameter)
-    torch.set_rng_state(tensors["generator/cpu"])
-    if torch.cuda.is_available() and "generator/cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["generator/cuda"])
+            parameter.copy_(_like(parameter, stored[f"weight/{name}"]))
+            optimizer.state[parameter] = _moments(stored, name, parameter)
+        for name, mean in _head(averaged).items():  # older runs did not average it
+            mean.copy_(_like(mean, stored.get(f"average/{name}", stored[f"weight/{name}"])))
     return numbers
 
 
@@ -80,10 +95,24 @@ def remove_old(folder: Path, keep: int) -> None:
         shutil.rmtree(folder / str(step))
 
 
-def _moments(tensors: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict:
+def _head(averaged: nn.Module) -> dict[str, Tensor]:
+    return {name: p for name, p in averaged.named_parameters() if name.startswith("head.")}
+
+
+def _like(parameter: Tensor, value: Tensor) -> Tensor:
+    """A stored tensor on the parameter's device, or this process's part of it."""
+    value = value.to(parameter.device)
+    if not isinstance(parameter, DTensor) or value.shape != parameter.shape:
+        return value
+    # everybody has read the same file: nothing to send
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(value, mesh, placements, src_data_rank=None)
+
+
+def _moments(stored: Mapping[str, Tensor], name: str, parameter: nn.Parameter) -> dict:
     moments = {}
-    for full, value in tensors.items():
+    for full, value in stored.items():
         kind, key, *rest = full.split("/")
         if kind == "optimizer" and rest == [name]:
-            moments[key] = value.to(parameter.device)
+            moments[key] = _like(parameter, value)
     return moments

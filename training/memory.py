@@ -1,0 +1,234 @@
+"""What a run will need of memory, told and compared with what there is before it begins.
+
+Weights, gradients and moments are counted. What the forward pass keeps for the backward pass is
+measured on one and on two made-up sequences, and multiplied.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gato_core.bench import made_up
+from gato_core.dataset import Dataset
+from gato_core.model import Gato, ModelConfig, to_tensors
+from gato_core.spec import Image
+from gato_core.tokenizer import Tokens
+from gato_training.config import TrainConfig
+from gato_training.learner import Learner
+from gato_training.processes import Processes
+
+FLOAT = 4  # bytes
+TASK_POSITIONS = 3  # metres, of each object the side task asks for
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Bytes that a forward pass keeps: per sequence in and outside of blocks, and once."""
+
+    blocks: float
+    rest: float
+    fixed: float
+
+
+NOTHING = Kept(0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes of a process at its peak, by what they are for."""
+
+    program: int
+    weights: int
+    optimizer: int
+    activations: int
+    saving: int
+    batches: int
+    images: int
+
+    @property
+    def total(self) -> int:
+        return sum(asdict(self).values())
+
+    @property
+    def of_network(self) -> int:
+        """What a GPU would hold."""
+        return self.weights + self.optimizer + self.activations
+
+    @property
+    def of_host(self) -> int:
+        """What is not taken yet beside it."""
+        return self.saving + self.batches + self.images
+
+    def __str__(self) -> str:
+        parts = [f"{name} {value / 1e9:.2f}" for name, value in asdict(self).items()]
+        return f"about {self.total / 1e9:.2f} GB ({', '.join(parts)})"
+
+
+def num_parameters(config: ModelConfig) -> int:
+    """Of a network that is not made for it."""
+    with torch.device("meta"):
+        return sum(p.numel() for p in Gato(config).parameters())
+
+
+def kept(learner: Learner, config: TrainConfig) -> Kept:
+    """Measured on one and on two sequences, without a backward pass."""
+    few, more = (_kept(learner, config, number) for number in (1, 2))
+    blocks, rest = more[0] - few[0], more[1] - few[1]
+    return Kept(blocks, rest, max(0, sum(few) - blocks - rest))
+
+
+def estimate(
+    config: TrainConfig,
+    sizes: ModelConfig,
+    datasets: Sequence[Dataset],
+    kept: Kept,
+    program: int,
+    processes: Processes,
+) -> Estimate:
+    """The peak of one process, its GPU included. program: bytes it had before the network."""
+    spec = datasets[0].spec
+    count = FLOAT * num_parameters(sizes)
+    parts = processes.num if config.sharding == "fsdp" else 1
+    length = sizes.context_timesteps * spec.tokens_per_timestep
+    block = kept.blocks / sizes.num_layers
+    activations = kept.rest + kept.blocks + block  # the backward pass works on a block at a time
+    if config.checkpoint_activations:
+        inputs = FLOAT * sizes.num_layers * length * sizes.width
+        activations = kept.rest + inputs + 2 * block
+    pixels = sum(np.prod(m.shape) for m in spec.observation.values() if isinstance(m, Image))
+    batch = config.batch_size * sizes.context_timesteps * (2 * pixels + 17 * length)
+    return Estimate(
+        program=program,
+        weights=count * (2 if config.ema is not None else 1) // parts,
+        optimizer=3 * count // parts,
+        activations=int(config.batch_size * activations + kept.fixed),
+        saving=2 * count if parts == 1 else 5 * count,
+        batches=int((config.prefetch + 2) * batch),
+        images=sum(_image_bytes(d, pixels, config) for d in datasets) // processes.num_local,
+    )
+
+
+def check(
+    estimate: Estimate, config: TrainConfig, *, host_room: int, gpu_room: int | None = None
+) -> None:
+    """Raises ValueError with advice when more is needed than the bytes there are."""
+    needs = [("memory", estimate.of_host + estimate.of_network, host_room)]
+    if gpu_room is not None:
+        needs = [("memory", estimate.of_host, host_room)]
+        needs.append(("GPU memory", estimate.of_network, gpu_room))
+    for name, needed, room in needs:
+        if needed > room:
+            raise ValueError(
+                f"{name}: expected at most {room / 1e9:.2f} GB more, got {needed / 1e9:.2f} of an "
+                f"estimate of {estimate}; try {_advice(estimate, config, needed - room)}"
+            )
+
+
+def _advice(estimate: Estimate, config: TrainConfig, missing: int) -> str:
+    """Flags that spare memory, those that leave the result as it is first."""
+    advice = []
+    share = 1 - missing / estimate.activations
+    if config.batch_size > 1 and share > 0:
+        size = max(1, int(config.batch_size * share))
+        number = config.accumulate * -(-config.batch_size // size)
+        advice.append(f"--batch-size {size} --accumulate {number} (as large an update)")
+    if not config.checkpoint_activations:
+        advice.append("--checkpoint-activations (a third slower)")
+    if estimate.images > missing:
+        advice.append(f"--memory-gb {config.memory_gb / 4:g} (reads images from disk again)")
+    return "; ".join([*advice, "a smaller --batch-size or --model"])
+
+
+def host_room(num_local: int = 1) -> int:
+    """Bytes that one of a machine's processes may still take."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = int(lines["MemAvailable"].split()[0]) * 1024
+    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    if limit.exists() and limit.read_text().strip() != "max":
+        free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return free // num_local
+
+
+def resident() -> int:
+    """Bytes of memory that this process has now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def peak() -> int:
+    """Bytes of memory that this process has had at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _kept(learner: Learner, config: TrainConfig, number: int) -> tuple[int, int]:
+    """Bytes in and outside of blocks, weights left out."""
+    weights = {p.untyped_storage().data_ptr() for p in learner.parameters()}
+    found: dict[bool, dict[int, int]] = {True: {}, False: {}}
+    inside = [False]
+
+    def keep(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        if storage.data_ptr() not in weights:
+            found[inside[0]][storage.data_ptr()] = storage.nbytes()
+        return x
+
+    tokens, positions = _sequences(learner, config, number)
+    bf16 = config.precision == "bf16"
+    device = tokens.id.device.type
+    with torch.random.fork_rng(), _flagged(learner, inside):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+            with torch.autocast(device, torch.bfloat16, enabled=bf16):
+                result = learner.train()(tokens, positions)
+    del result
+    return sum(found[True].values()), sum(found[False].values())
+
+
+@contextlib.contextmanager
+def _flagged(learner: Learner, inside: list[bool]) -> Iterator[None]:
+    """Tells, while the block runs, whether a transformer block computes."""
+
+    def set_to(value: bool):
+        def hook(*_: object) -> None:
+            inside[0] = value
+
+        return hook
+
+    hooks = [b.register_forward_pre_hook(set_to(True)) for b in learner.model.blocks]
+    hooks += [b.register_forward_hook(set_to(False)) for b in learner.model.blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _sequences(
+    learner: Learner, config: TrainConfig, number: int
+) -> tuple[Tokens[Tensor], Tensor | None]:
+    """Made-up sequences of full length, and positions for the side task."""
+    spec, length = learner.tokenizer.spec, learner.model.config.context_timesteps
+    now = made_up(spec, np.random.default_rng(0))
+    shape = (number, length)
+    observation = {k: np.broadcast_to(v, (*shape, *v.shape)) for k, v in now.items()}
+    action = np.zeros((*shape, *spec.action.shape), np.float32)
+    device = next(learner.parameters()).device
+    tokens = to_tensors(learner.tokenizer.encode_timesteps(observation, action), device)
+    positions = None
+    if config.auxiliary:
+        size = TASK_POSITIONS * len(config.auxiliary_keys)
+        positions = torch.zeros(number * length, size, device=device)
+    return tokens, positions
+
+
+def _image_bytes(dataset: Dataset, pixels: int, config: TrainConfig) -> int:
+    """Decoded frames and the files they come from, as far as they are kept."""
+    files = sum(p.stat().st_size for p in dataset.root.glob("data/*/*.parquet"))
+    limit = 1e9 * config.memory_gb / len(config.data)
+    return int(min(limit, files + pixels * dataset.num_timesteps))

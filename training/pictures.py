@@ -1,0 +1,55 @@
+"""Curves as pictures: a run's losses, and success over the number of demonstrations.
+
+Needs matplotlib (`pip install .[plot]`); whoever calls decides what to do without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+
+def losses(log: Path, picture: Path) -> None:
+    """Training and held-out loss over updates, from a run's log.jsonl."""
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="updates", ylabel="loss")
+    for name, label, style in (("loss", "training", "-"), ("held_out/loss", "held out", "o-")):
+        points = [(entry["step"], entry[name]) for entry in entries if name in entry]
+        if points:
+            axes.plot(*np.array(points).T, style, label=label, markersize=3, linewidth=1)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(picture, dpi=120)
+
+
+def few_shot(points: Sequence[Mapping], lines: Mapping[str, float], title: str, path: Path) -> None:
+    """Success over demonstrations, as figures 9 and 10 of the paper.
+
+    points: dicts of `size`, `series`, `rate` and `interval` (low, high). Each is drawn with its
+    interval, the mean over series as a line. lines: rates of others by name, drawn across.
+    """
+    sizes = sorted({point["size"] for point in points})
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="demonstrations", ylabel="success rate, %", title=title)
+    for series in sorted({point["series"] for point in points}):
+        own = [point for point in points if point["series"] == series]
+        place = [sizes.index(point["size"]) + 0.07 * (series - 1) for point in own]
+        rate = np.array([100 * point["rate"] for point in own])
+        low, high = 100 * np.array([point["interval"] for point in own]).T
+        axes.errorbar(
+            place, rate, [rate - low, high - rate], fmt="o", capsize=3, label=f"series {series}"
+        )
+    means = [100 * np.mean([p["rate"] for p in points if p["size"] == size]) for size in sizes]
+    axes.plot(range(len(sizes)), means, color="black", label="mean of series")
+    for number, (name, rate) in enumerate(lines.items()):
+        axes.axhline(100 * rate, linestyle="--", color=f"C{5 + number}", label=name)
+    axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    axes.set_ylim(-3, 103)
+    axes.legend()
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=120)
