@@ -202,7 +202,7 @@ class RecorderNode(Node):
         streams = ("joint_states", *self.parameters.cameras)
         messages = {role: self._newest(role) for role in streams}
         try:
-            ingest.observation(messages, self.spec, self._controller, self.parameters.gripper_joint)
+            ingest.observation(messages, self.spec, self._controller, self.parameters.gripper)
         except (ValueError, KeyError) as error:
             return [str(error)]
         return []
@@ -242,11 +242,13 @@ class RecorderNode(Node):
         return [Topic(name, _ros_name(t), name in latched) for name, t in self._types.items()]
 
     def _info(self) -> dict[str, str]:
+        gripper = self.parameters.gripper
         return {
             "version": VERSION,
             "spec": json.dumps(self.spec.to_dict()),
             "topics": json.dumps(self.roles),
-            "gripper_joint": self.parameters.gripper_joint,
+            "gripper_joint": gripper.joint,
+            "gripper_range": json.dumps([gripper.open, gripper.closed]),
             "task": str(self.get_parameter("task").value),
             "source": "unknown",
             "success": "unknown",

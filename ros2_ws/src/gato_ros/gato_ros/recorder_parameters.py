@@ -11,9 +11,9 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from gato_core.spec import Spec
-from gato_ros.ingest import GRIPPER_JOINT
-from gato_ros.parameters import declare
-from gato_sim.tasks import robot_spec
+from gato_ros.ingest import Gripper
+from gato_ros.parameters import declare, refuse_unknown
+from gato_sim.tasks import VIEWS, robot_spec
 
 TASK = "stack the red object on the blue object"
 
@@ -26,14 +26,15 @@ class RecorderParameters:
     mode: str
     cameras: tuple[str, ...]
     image_size: int
+    view: str
     image_type: str
     control_rate: float
-    gripper_joint: str
+    gripper: Gripper
     min_free_gb: float
 
     def robot_spec(self) -> Spec:
         """What the recordings will be said to hold."""
-        spec = robot_spec(self.cameras, self.image_size)
+        spec = robot_spec(self.cameras, self.image_size, self.view)
         return dataclasses.replace(spec, control_timestep=1 / self.control_rate)
 
 
@@ -42,8 +43,9 @@ def declare_all(node: Node) -> RecorderParameters:
     param = partial(declare, node)
     cameras = ["basket_front_left", "basket_front_right"]
     words = ParameterDescriptor(description="what is to be done, in words; may change at any time")
+    usual = Gripper()
     node.declare_parameter("task", TASK, words)
-    return RecorderParameters(
+    parameters = RecorderParameters(
         folder=Path(param("folder", "recordings", "where recordings go, a folder each")),
         mode=param(
             "mode",
@@ -52,7 +54,8 @@ def declare_all(node: Node) -> RecorderParameters:
             choices=("service", "episode"),
         ),
         cameras=tuple(param("cameras", cameras, "the robot's cameras, one stream each")),
-        image_size=param("image_size", 64, "sides of the images in pixels", low=16, high=512),
+        image_size=param("image_size", 64, "height of the images in pixels", low=16, high=512),
+        view=param("view", "whole", "what of the benchmark's picture they show", choices=[*VIEWS]),
         image_type=param(
             "image_type",
             "raw",
@@ -60,8 +63,14 @@ def declare_all(node: Node) -> RecorderParameters:
             choices=("raw", "compressed"),
         ),
         control_rate=param("control_rate", 20.0, "states a second", low=0.1, high=1000.0),
-        gripper_joint=param("gripper_joint", GRIPPER_JOINT, "its name in joint_states"),
+        gripper=Gripper(
+            joint=param("gripper.joint", usual.joint, "its name in joint_states"),
+            open=param("gripper.open", usual.open, "its position when open, rad or m"),
+            closed=param("gripper.closed", usual.closed, "its position when closed, rad or m"),
+        ),
         min_free_gb=param(
             "min_free_gb", 2.0, "free disk below which nothing is recorded", low=0.0, high=1e6
         ),
     )
+    refuse_unknown(node)
+    return parameters

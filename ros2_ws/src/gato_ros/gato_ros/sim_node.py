@@ -19,22 +19,24 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
-from std_srvs.srv import Trigger
+from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 import gato_sim
-from gato_ros import conversion, ingest, sim_parameters, topics
+from gato_ros import conversion, sim_parameters, topics
 from gato_ros.cadence import NEWEST, CpuMeter, summary
+from gato_ros.ingest import Gripper
 from gato_ros.pacing import Pace
+from gato_ros.reading import trajectory_velocities, velocities_from
 from gato_ros.robot_side import CommandInput
+from gato_ros.sim_expert import ExpertSource
+from gato_ros.sim_faults import Faults
+from gato_ros.sim_output import StateOutput
 from gato_ros.stopping import Stop
 from gato_sim import video
 from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
 
-FOVY = 35.0  # degrees, of the basket's front cameras
 STEP_NS = round(CONTROL_TIMESTEP * 1e9)
 REPORT_STEPS = 5  # between messages about the episode
 VIDEO_SIZE = (240, 320)  # pixels, height and width
@@ -56,7 +58,13 @@ class SimNode(Node):
             physics=parameters.physics,
             cameras=parameters.cameras,
             image_size=parameters.image_size,
+            view=parameters.view,
+            randomise=parameters.randomise,
         )
+        self._expert: ExpertSource | None = None
+        self._expert_acts = False
+        self._gripper = Gripper()
+        self._num_held = 0  # steps of success with the gripper away
         self._time = STEP_NS  # never 0, which means "no stamp"
         self._commands = CommandInput(parameters.command_timeout)
         self._pace = Pace(CONTROL_TIMESTEP, parameters.real_time_factor)
@@ -74,21 +82,14 @@ class SimNode(Node):
         self._create_inputs()
 
     def _create_outputs(self) -> None:
-        size, publish = self.parameters.image_size, self.create_publisher
-        self._clock = publish(Clock, topics.CLOCK, topics.SENSOR)
-        self._joints = publish(JointState, topics.JOINT_STATES, topics.SENSOR)
-        self._episode = publish(String, topics.EPISODE, topics.LATCHED)
-        self._episode_start = publish(Time, topics.EPISODE_START, topics.LATCHED)
-        self._images = {}
-        for camera in self.parameters.cameras:
-            frame = f"{camera}_optical_frame"
-            self._images[camera] = (
-                publish(Image, topics.image(camera), topics.SENSOR),
-                conversion.image_message(size, size, frame),
-                publish(CameraInfo, topics.camera_info(camera), topics.SENSOR),
-                conversion.camera_info_message(size, size, FOVY, frame),
-            )
-        self._joint_message = JointState(name=[*JOINT_NAMES, ingest.GRIPPER_JOINT])
+        parameters = self.parameters
+        latency = round(parameters.camera_latency / CONTROL_TIMESTEP)
+        self._faults = Faults(latency, parameters.drop_probability, parameters.seed)
+        self._output = StateOutput(
+            self, self.env, self._faults, ground_truth=parameters.ground_truth
+        )
+        self._episode = self.create_publisher(String, topics.EPISODE, topics.LATCHED)
+        self._episode_start = self.create_publisher(Time, topics.EPISODE_START, topics.LATCHED)
 
     def _create_inputs(self) -> None:
         subscribe, qos = self.create_subscription, topics.COMMAND
@@ -96,23 +97,26 @@ class SimNode(Node):
         subscribe(JointTrajectory, topics.ARM_TRAJECTORY, self._on_trajectory, qos)
         subscribe(Float64MultiArray, topics.GRIPPER_VELOCITY, self._on_gripper, qos)
         self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/expert", self._on_expert)
 
     # Callbacks, in the background thread.
 
     def _on_velocity(self, message: Float64MultiArray) -> None:
         with self._reported_errors():
-            velocities = conversion.velocities_from(message, len(JOINT_NAMES))
-            self._commands.put_arm(velocities, self._time / 1e9)
+            self._put_arm(velocities_from(message, len(JOINT_NAMES)))
 
     def _on_trajectory(self, message: JointTrajectory) -> None:
         with self._reported_errors():
-            velocities = conversion.trajectory_velocities(message, JOINT_NAMES)
+            self._put_arm(trajectory_velocities(message, JOINT_NAMES))
+
+    def _put_arm(self, velocities: np.ndarray) -> None:
+        if not self._faults.is_lost(topics.ARM_VELOCITY):
             self._commands.put_arm(velocities, self._time / 1e9)
 
     def _on_gripper(self, message: Float64MultiArray) -> None:
         with self._reported_errors():
-            velocity = conversion.velocities_from(message, 1)[0]
-            self._commands.put_gripper(ingest.gripper_command(velocity))
+            velocity = velocities_from(message, 1)[0]
+            self._commands.put_gripper(self._gripper.command(velocity))
 
     @contextlib.contextmanager
     def _reported_errors(self) -> Iterator[None]:
@@ -127,6 +131,14 @@ class SimNode(Node):
         self._reset_asked.set()
         response.success = self._reset_done.wait(RESET_TIMEOUT)
         response.message = "a new episode awaits its first command"
+        return response
+
+    def _on_expert(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if self._expert is None and request.data:
+            self._expert = ExpertSource(self, self.env)
+        self._expert_acts = request.data
+        response.success = True
+        response.message = "the expert acts" if request.data else "the expert rests"
         return response
 
     # The simulation, in the main thread.
@@ -149,7 +161,7 @@ class SimNode(Node):
 
     def _run_episode(self, stop: Stop, add_frame: Callable[[np.ndarray], None] | None) -> None:
         self._begin_episode()
-        while self._progress["step"] < self.parameters.episode_steps:
+        while self._progress["step"] < self.parameters.episode_steps and not self._is_done():
             self._publish_state(stop)
             self._film(add_frame)
             answered = self._await_command(stop)
@@ -163,8 +175,15 @@ class SimNode(Node):
                 self._report_episode()
         self._results.append({"triplet": list(self.env.triplet), **self._progress})
 
+    def _is_done(self) -> bool:
+        return 0 < self.parameters.stop_after <= self._num_held
+
     def _begin_episode(self) -> None:
         self.env.reset()
+        self._faults.restart()
+        self._num_held = 0
+        if self._expert:
+            self._expert.reset()
         self._progress = {"step": 0} | dict.fromkeys(OUTCOMES, False)
         self._filmed = -1
         self._commands.restart()
@@ -176,32 +195,18 @@ class SimNode(Node):
         self._episode_start.publish(conversion.time_message(self._time))
 
     def _publish_state(self, stop: Stop) -> None:
-        """Renders, then publishes images, joints and, last, the clock at the step's deadline."""
-        simulation, size = self.env.simulation, self.parameters.image_size
-        stamp = conversion.time_message(self._time)
-        for camera, (_, message, _, info) in self._images.items():
-            conversion.fill_image(message, simulation.render(camera, size), stamp)
-            info.header.stamp = stamp
-        self._fill_joints(stamp)
+        """Renders, then publishes the state at the step's deadline."""
+        self._output.prepare(self._time)
         self._compute += 0.1 * (time.monotonic() - self._computing_since - self._compute)
         self._pace.wait(stop)
         self._commands.expect()
-        for image_publisher, image, info_publisher, info in self._images.values():
-            info_publisher.publish(info)
-            image_publisher.publish(image)
-        self._joints.publish(self._joint_message)
-        self._clock.publish(Clock(clock=stamp))
+        self._output.publish()
         now = time.monotonic()
         if self._progress["step"]:
             self._step_seconds += now - self._published_at
         self._published_at = now
-
-    def _fill_joints(self, stamp: Time) -> None:
-        simulation = self.env.simulation
-        finger = simulation.data.qpos[simulation.elements.finger_qpos]
-        self._joint_message.header.stamp = stamp
-        self._joint_message.position = [*simulation.joint_angles.tolist(), float(finger)]
-        self._joint_message.velocity = [*simulation.joint_velocities.tolist(), 0.0]
+        if self._expert and self._expert_acts:
+            self._expert.act(conversion.time_message(self._time))
 
     def _await_command(self, stop: Stop) -> bool:
         """Whether the state just published was answered before the step had to be computed."""
@@ -219,7 +224,8 @@ class SimNode(Node):
 
     def _advance(self, answered: bool) -> None:
         simulation = self.env.simulation
-        simulation.command(self._commands.ctrl(self._time / 1e9))
+        ctrl = self._commands.ctrl(self._time / 1e9)
+        simulation.command(ctrl, after=self.parameters.command_latency)
         simulation.step()
         self._num_steps += 1
         self._num_answered += answered
@@ -237,6 +243,8 @@ class SimNode(Node):
             "success_ever": self._progress["success_ever"] or success,
             "success_strict": success and self.env.success_strict(),
         }
+        is_away = success and not self.env.stages()["reached"]
+        self._num_held = self._num_held + 1 if is_away else 0
 
     def _film(self, add_frame: Callable[[np.ndarray], None] | None) -> None:
         """Draws the robot, what the policy sees and how it goes, while the policy is computing."""
@@ -249,9 +257,8 @@ class SimNode(Node):
             f"{step * CONTROL_TIMESTEP:.1f} s",
             "stacked" if self._progress["success_end"] else "",
         ]
-        cameras = [conversion.image_to_array(message) for _, message, _, _ in self._images.values()]
         robot = self.env.simulation.render("overview", VIDEO_SIZE)
-        add_frame(video.compose(robot, cameras, lines))
+        add_frame(video.compose(robot, [*self._output.images.values()], lines))
 
     def _report_episode(self) -> None:
         results = self._results
@@ -275,6 +282,7 @@ class SimNode(Node):
                 * CONTROL_TIMESTEP
                 / (self._step_seconds or 1.0),
                 "num_late": self._pace.num_late,
+                "num_dropped": self._faults.num_dropped,
                 "num_command_timeouts": self._commands.num_timeouts,
                 "cpu_cores": self._cpu.cores(),
                 "answer_ms": summary(np.array(self._answers)),
