@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +20,7 @@ from lifecycle_msgs.msg import Transition
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image, JointState
+from std_srvs.srv import Trigger
 
 from gato_core import checkpoint
 from gato_core.model import Gato, preset
@@ -31,6 +34,9 @@ CAMERAS = ("basket_front_left", "basket_front_right")
 DOMAIN = 1 + os.getpid() % 45  # test runs beside each other do not meet
 TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be busy
 CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
+# in real time, and patient: the machine may be busy with other tests
+LOOSE = {"use_sim_time": False, "max_age": 0.4, "max_stamp_age": 0.4, "status_rate": 20.0}
+ODD = {"safety.max_frozen": 0.5}
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
 
 
@@ -57,11 +63,31 @@ def environment(domain: int = DOMAIN) -> Iterator[None]:
 
 @contextlib.contextmanager
 def node_process(
-    name: str, log: Path, overrides: Mapping[str, bool | int | float | str]
+    name: str, log: Path, overrides: Mapping[str, bool | int | float | str], *, killed: bool = False
 ) -> Iterator[subprocess.Popen]:
-    """A node with the parameters of config/stack.yaml, ended with the block."""
+    """A node with the parameters of config/stack.yaml, ended with the block or killed before."""
     params = paths.find("config/stack.yaml")
     process = children.start(name, params, overrides, log)
+    try:
+        yield process
+    finally:
+        status = children.end(process, TIMEOUT)
+    assert status == (-signal.SIGKILL if killed else 0), log.read_text()
+
+
+@contextlib.contextmanager
+def odd_policy_process(
+    checkpoint: Path, log: Path, name: str = "policy_node"
+) -> Iterator[subprocess.Popen]:
+    """A policy node whose policy does what the topic `mode` says; see ros_odd_policy.py."""
+    command = [sys.executable, str(Path(__file__).with_name("ros_odd_policy.py")), "--ros-args"]
+    command += ["--params-file", str(paths.find("config/stack.yaml"))]
+    command += ["-r", f"__node:={name}"]
+    overrides = LOOSE | ODD | {"checkpoint": str(checkpoint)}
+    for key, value in overrides.items():
+        command += ["-p", f"{key}:={json.dumps(value)}"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process
     finally:
@@ -103,8 +129,16 @@ class Probe:
             )
         self._publishers[topic].publish(message)
 
-    def transition(self, transition: int) -> bool:
-        return lifecycle.change_state(self.node, "policy_node", transition, timeout=TIMEOUT)
+    def call(self, service: str) -> Trigger.Response:
+        """The answer of a service without arguments."""
+        client = self.node.create_client(Trigger, service)
+        assert client.wait_for_service(timeout_sec=TIMEOUT), f"waited in vain for {service}"
+        future = client.call_async(Trigger.Request())
+        assert eventually(future.done), f"{service} did not answer"
+        return future.result()
+
+    def transition(self, transition: int, name: str = "policy_node") -> bool:
+        return lifecycle.change_state(self.node, name, transition, timeout=TIMEOUT)
 
 
 @contextlib.contextmanager
@@ -122,6 +156,7 @@ def probe(name: str = "probe") -> Iterator[Probe]:
 class FakeSensors:
     """Cameras and joints at 20 Hz until the block ends; `faults` changes what they say.
 
+    No two messages have the same content, as on a robot that moves before noisy cameras.
     faults: functions from a message to the message to publish, None for silence, by topic.
     """
 
@@ -140,14 +175,16 @@ class FakeSensors:
         self._thread.join()
 
     def _run(self) -> None:
-        pixels = np.zeros((64, 64, 3), np.uint8)
+        rng = np.random.default_rng(0)
         while not self._end.wait(0.05):
             stamp = self._robot.node.get_clock().now().to_msg()
             for camera in CAMERAS:
                 image = conversion.image_message(64, 64, camera)
+                pixels = rng.integers(0, 8, (64, 64, 3), np.uint8)
                 conversion.fill_image(image, pixels, stamp)
                 self._publish(image, topics.image(camera))
-            self._publish(joint_state(stamp=stamp), topics.JOINT_STATES)
+            angles = ANGLES + rng.uniform(-1e-4, 1e-4, 7)
+            self._publish(joint_state(stamp, angles), topics.JOINT_STATES)
 
     def _publish(self, message: Image | JointState, topic: str) -> None:
         message = self.faults.get(topic, lambda same: same)(message)

@@ -79,7 +79,7 @@ def test_parameters_out_of_range_are_refused():
     with pytest.raises(rclpy.exceptions.InvalidParameterValueException, match="temperature"):
         with policy_node(temperature=-1.0):
             pass
-    with pytest.raises(ValueError, match="trigger: expected one of .*'state', 'clock'.*'never'"):
+    with pytest.raises(ValueError, match="trigger: expected one of .*'joints', 'clock'.*'never'"):
         with policy_node(trigger="never"):
             pass
 

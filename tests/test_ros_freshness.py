@@ -20,7 +20,7 @@ def sample(stamp: float, arrival: float, wall: float) -> Sample:
 
 
 def stale(samples: dict, now: float, wall: float, limits: Limits = LIMITS) -> list[str]:
-    return stale_streams(samples, ["a", "b"], int(now * MS), int(wall * MS), limits)
+    return stale_streams(samples, {"a": limits, "b": limits}, int(now * MS), int(wall * MS))
 
 
 def test_fresh_streams_have_nothing_to_say():

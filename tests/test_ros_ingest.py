@@ -5,7 +5,7 @@ from ros_examples import CAMERAS, joint_state
 from sensor_msgs.msg import JointState
 
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros import conversion, ingest, safety
+from gato_ros import conversion, ingest
 from gato_sim.controller import Controller
 from gato_sim.tasks import robot_spec
 
@@ -57,15 +57,6 @@ def test_gripper_angle_is_the_benchmarks_integer():
 def test_gripper_command_survives_the_way_through_rad_per_second():
     for command in (-255.0, 0.0, 255.0):
         assert ingest.gripper_command(ingest.finger_velocity(command)) == command
-
-
-def test_nothing_but_finite_numbers_within_limits_leaves():
-    limited, was_cut = safety.limit(np.array([9.0, -9.0, 0, 0, 0, 0, 0, 999.0]))
-    assert was_cut
-    assert (np.abs(limited) <= safety.COMMAND_LIMITS).all()
-    for bad in (np.nan, np.inf):
-        with pytest.raises(ValueError, match="finite"):
-            safety.limit(np.full(8, bad))
 
 
 def test_another_robots_numbers_come_from_the_field_of_their_unit():

@@ -22,9 +22,7 @@ def checkpoint(tmp_path_factory):
 def robot(checkpoint, tmp_path_factory):
     """A probe beside a running policy node, in real time (no simulated clock)."""
     log = tmp_path_factory.mktemp("log") / "policy_node.txt"
-    overrides = {"checkpoint": str(checkpoint), "use_sim_time": False}
-    # the machine may be busy with other tests
-    overrides |= {"max_age": 0.4, "max_stamp_age": 0.4, "status_rate": 20.0}
+    overrides = ros_examples.LOOSE | {"checkpoint": str(checkpoint)}
     with (
         ros_examples.environment(),
         ros_examples.node_process("policy_node", log, overrides),

@@ -69,6 +69,20 @@ class Cadence:
         }
 
 
+def table(report: Mapping) -> str:
+    """What `Cadence.report` counted, in words and one line a stage."""
+    num_due = report["num_ticks"] + report["num_missed"]
+    lines = [
+        f"{report['rate_hz']:.2f} Hz; of {num_due} ticks {report['num_late']} late and "
+        f"{report['num_missed']} missed, {100 * report['on_time_fraction']:.2f} % on time",
+        f"{'ms':<12}{'p50':>9}{'p95':>9}{'p99':>9}{'worst':>9}",
+    ]
+    for stage, values in report["latency_ms"].items():
+        numbers = "".join(f"{value:9.2f}" for value in values.values())
+        lines.append(f"{stage:<12}{numbers}")
+    return "\n".join(lines)
+
+
 class CpuMeter:
     """How many cores this process has kept busy since the meter was made."""
 

@@ -11,18 +11,27 @@ import numpy as np
 
 from gato_core.policy import GatoPolicy
 from gato_core.spec import Spec
-from gato_ros import ingest, safety
+from gato_ros import ingest
 from gato_ros.freshness import Sample
+from gato_ros.reading import joint_positions
+from gato_ros.robot import Robot
+from gato_ros.safety import Limiter, SafetyLimits
 from gato_sim.controller import Controller
 
 
 @dataclass(frozen=True)
 class Command:
-    """Joint velocities in rad/s and the gripper's command (+-255), float64 (8,), for `angles`."""
+    """What the robot shall do at joint angles (n,) in rad.
 
-    ctrl: np.ndarray
+    velocities: (n,) rad/s, within all limits. gripper: the benchmark's +-255. twist: (6,) linear
+    (m/s) and angular (rad/s) velocity that these velocities give the wrist. action: the policy's.
+    """
+
+    velocities: np.ndarray
+    gripper: float
+    twist: np.ndarray
     angles: np.ndarray
-    was_limited: bool
+    action: np.ndarray
     stages: dict[str, float]
 
 
@@ -30,18 +39,19 @@ class Control:
     """Observation, policy and kinematics in a row; the same for messages live or from a bag."""
 
     def __init__(
-        self, policy: GatoPolicy, spec: Spec, gripper_joint: str = ingest.GRIPPER_JOINT
+        self,
+        policy: GatoPolicy,
+        spec: Spec,
+        robot: Robot,
+        safety: SafetyLimits,
     ) -> None:
         ingest.check_streams(spec)
-        if not ingest.arm_joints(spec):
-            raise ValueError(
-                f"observation: expected {ingest.ARM_ANGLES}, got {[*spec.observation]}"
-            )
         self.policy = policy
         self.spec = spec
+        self.robot = robot
         self.streams = (ingest.JOINT_STREAM, *ingest.camera_names(spec))
-        self._gripper_joint = gripper_joint
-        self._controller = Controller()
+        self._controller = Controller(robot.arm, robot.control_timestep)
+        self.limiter = Limiter(self._controller, safety, robot.control_timestep)
         self._low, self._high = np.array(spec.action.low), np.array(spec.action.high)
 
     def step(self, samples: Mapping[str, Sample]) -> Command:
@@ -51,21 +61,27 @@ class Control:
         """
         times = [time.monotonic()]
         messages = {stream: samples[stream].message for stream in self.streams}
-        observation, angles = ingest.observation(
-            messages, self.spec, self._controller, self._gripper_joint
+        observation, _ = ingest.observation(
+            messages, self.spec, self._controller, self.robot.gripper, self.robot.crops
         )
+        angles = self.angles(messages[ingest.JOINT_STREAM])
         times.append(time.monotonic())
         action = self.policy.step(observation)
         times.append(time.monotonic())
         if not np.isfinite(action).all():
             raise ValueError(f"action: expected finite numbers, got {action}")
-        action = np.clip(action, self._low, self._high)
-        ctrl, was_limited = safety.limit(self._controller.ctrl(action, angles))
+        ctrl = self._controller.ctrl(np.clip(action, self._low, self._high), angles)
+        velocities = self.limiter.limit(ctrl[:-1], angles)
+        twist = self._controller.tcp_jacobian(angles) @ velocities
         times.append(time.monotonic())
         observe, _, kinematics = np.diff(times).tolist()
         inside = dataclasses.asdict(self.policy.seconds)  # tokenize, prefill, decode
         stages = {"observe": observe, **inside, "kinematics": kinematics}
-        return Command(ctrl, angles, was_limited, stages)
+        return Command(velocities, float(ctrl[-1]), twist, angles, action, stages)
+
+    def angles(self, joints: object) -> np.ndarray:
+        """The arm's joint angles (n,) in rad of a JointState. Raises ValueError."""
+        return joint_positions(joints, self.robot.arm.joints)
 
     def warm_up(self, num_steps: int = 3) -> None:
         """Steps the policy on an empty scene, so that no live tick pays for first-time work."""

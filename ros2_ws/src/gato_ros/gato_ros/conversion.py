@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Duration, Time
+from geometry_msgs.msg import Twist, TwistStamped, Vector3
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
@@ -71,6 +72,14 @@ def trajectory_message(
     )
     message = JointTrajectory(joint_names=list(names), points=[point])
     message.header.stamp = stamp
+    return message
+
+
+def twist_message(twist: np.ndarray, frame_id: str, stamp: Time) -> TwistStamped:
+    """Linear (m/s) and angular (rad/s) velocity (6,) along the axes of a frame."""
+    linear, angular = (Vector3(x=x, y=y, z=z) for x, y, z in twist.reshape(2, 3).tolist())
+    message = TwistStamped(twist=Twist(linear=linear, angular=angular))
+    message.header.stamp, message.header.frame_id = stamp, frame_id
     return message
 
 

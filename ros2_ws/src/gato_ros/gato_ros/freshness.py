@@ -42,27 +42,29 @@ class Limits:
 
 
 def stale_streams(
-    samples: Mapping[str, Sample], streams: Collection[str], now: int, wall: int, limits: Limits
+    samples: Mapping[str, Sample], limits: Mapping[str, Limits], now: int, wall: int
 ) -> list[str]:
     """One line for each stream that is missing or too old, with its age; none: all are fresh.
+
+    limits: of each stream; now, wall: ns on the node's clock and the monotonic one.
 
     A stamp from the future counts with its distance, for it is as wrong as one from the past.
     """
     lines = []
-    for stream in streams:
+    for stream, limit in limits.items():
         sample = samples.get(stream)
         if sample is None:
             lines.append(f"{stream}: no message yet")
             continue
         ages = {
-            "arrived": ((now - sample.arrival) / 1e9, limits.arrival),
-            "arrived by the wall clock": ((wall - sample.wall) / 1e9, limits.wall),
-            "stamped": (abs(now - sample.stamp) / 1e9, limits.stamp or float("inf")),
+            "arrived": ((now - sample.arrival) / 1e9, limit.arrival),
+            "arrived by the wall clock": ((wall - sample.wall) / 1e9, limit.wall),
+            "stamped": (abs(now - sample.stamp) / 1e9, limit.stamp or float("inf")),
         }
         lines += [
-            f"{stream}: {what} {age:.3f} s ago, expected at most {limit:.3f} s"
-            for what, (age, limit) in ages.items()
-            if age > limit
+            f"{stream}: {what} {age:.3f} s ago, expected at most {most:.3f} s"
+            for what, (age, most) in ages.items()
+            if age > most
         ][:1]
     return lines
 
@@ -89,13 +91,16 @@ class Latest(Generic[Message]):
         with self._arrived:
             self._samples.clear()
 
-    def wait_for_set(self, stamps: Mapping[str, int], timeout: float) -> bool:
-        """True once every stream holds another stamp than in `stamps`; False after `timeout` s."""
+    def wait_for_set(self, stamps: Mapping[str, int | None], timeout: float) -> bool:
+        """True once each of these streams has another stamp; False after `timeout` s.
+
+        stamps: the last one of each awaited stream in ns, None before the first.
+        """
         with self._arrived:
             return self._arrived.wait_for(lambda: self._has_new_set(stamps), timeout)
 
-    def _has_new_set(self, stamps: Mapping[str, int]) -> bool:
+    def _has_new_set(self, stamps: Mapping[str, int | None]) -> bool:
         return all(
-            stream in self._samples and self._samples[stream].stamp != stamps.get(stream)
-            for stream in self.streams
+            stream in self._samples and self._samples[stream].stamp != stamp
+            for stream, stamp in stamps.items()
         )

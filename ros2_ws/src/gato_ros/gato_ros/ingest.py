@@ -1,25 +1,30 @@
 """Messages to the observation a Spec asks for: the same for a live robot, a simulator and a bag.
 
 Needs no ROS. A camera's key is `<camera>/pixels`. Numbers of joints come from the JointState field
-that their unit names, matched by joint name. Two keys of the Sawyer are computed.
+that their unit names, matched by joint name. Two keys are computed: the gripper's opening, and the
+pose of the pinch point, whose key ends in `/pinch/pose`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import Continuous, Image, Spec, check_crop
 from gato_ros.reading import image_to_array, joint_values
 from gato_sim.constants import GRIPPER_LIMIT
 from gato_sim.controller import Controller
 from gato_sim.simulation import FINGER_RANGE
-from gato_sim.tasks import PINCH_KEY, downward
+from gato_sim.tasks import downward
 
 JOINT_STREAM = "joint_states"
 PIXELS = "/pixels"
+PINCH_POSE = "/pinch/pose"
 ARM_ANGLES = "sawyer/joints/angle"
 GRIPPER_ANGLE = "gripper/joints/angle"
 GRIPPER_JOINT = "finger_joint"  # of the Robotiq 2F-85: 0 rad open, 0.8 rad closed
@@ -27,9 +32,44 @@ GRIPPER_JOINT = "finger_joint"  # of the Robotiq 2F-85: 0 rad open, 0.8 rad clos
 JOINT_FIELDS = {"rad": "position", "m": "position", "rad/s": "velocity", "m/s": "velocity",
                 "N m": "effort", "N": "effort"}  # fmt: skip
 
+MAX_STRETCH = 1.02  # of a crop's pixels, one way against the other
+
+Crop = tuple[float, float, float, float]  # left, top, width, height as fractions of the picture
+
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, JointState
     from sensor_msgs.msg import Image as ImageMessage
+
+
+@dataclass(frozen=True)
+class Gripper:
+    """The joint that stands for the gripper, and its positions (rad or m) open and closed."""
+
+    joint: str = GRIPPER_JOINT
+    open: float = 0.0
+    closed: float = FINGER_RANGE
+
+    def __post_init__(self) -> None:
+        if self.open == self.closed:
+            raise ValueError(f"gripper: expected open and closed to differ, got {self.open} twice")
+
+    def units(self, position: np.ndarray) -> np.ndarray:
+        """Positions as the benchmark's rounded 0 (open) to 255 (closed), float32."""
+        scaled = (position - self.open) / (self.closed - self.open) * GRIPPER_LIMIT
+        return np.round(np.clip(scaled, 0, GRIPPER_LIMIT)).astype(np.float32)
+
+    def velocity(self, command: float) -> float:
+        """The benchmark's command (+-255) as the joint's velocity: its whole way in a second."""
+        return command / GRIPPER_LIMIT * (self.closed - self.open)
+
+    def command(self, velocity: float) -> float:
+        """Inverts `velocity`, clipped to +-255."""
+        scaled = velocity / (self.closed - self.open) * GRIPPER_LIMIT
+        return float(np.clip(scaled, -GRIPPER_LIMIT, GRIPPER_LIMIT))
+
+    def target(self, command: float) -> float:
+        """Where a command (+-255) leads: the closed position if positive, else the open one."""
+        return self.closed if command > 0 else self.open
 
 
 def camera_names(spec: Spec) -> list[str]:
@@ -50,14 +90,16 @@ def check_streams(spec: Spec) -> None:
                 problems.append(f"{key}: expected an Image's key to be <camera>{PIXELS}")
         elif not isinstance(modality, Continuous):
             problems.append(f"{key}: expected Image or Continuous, got {type(modality).__name__}")
-        elif key not in (GRIPPER_ANGLE, PINCH_KEY) and modality.unit not in JOINT_FIELDS:
+        elif not _is_computed(key) and modality.unit not in JOINT_FIELDS:
             problems.append(
                 f"{key}: expected a unit of {list(JOINT_FIELDS)}, got {modality.unit!r}"
             )
-    if PINCH_KEY in spec.observation and ARM_ANGLES not in spec.observation:
-        problems.append(f"{PINCH_KEY}: expected {ARM_ANGLES} beside it, got none")
     if problems:
         raise ValueError("observation:\n  " + "\n  ".join(problems))
+
+
+def _is_computed(key: str) -> bool:
+    return key == GRIPPER_ANGLE or key.endswith(PINCH_POSE)
 
 
 def arm_joints(spec: Spec) -> tuple[str, ...]:
@@ -70,51 +112,68 @@ def observation(
     messages: Mapping[str, JointState | ImageMessage | CompressedImage],
     spec: Spec,
     controller: Controller,
-    gripper_joint: str = GRIPPER_JOINT,
+    gripper: Gripper = Gripper(),
+    crops: Mapping[str, Crop] = MappingProxyType({}),
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """The Spec's observation, and the Sawyer's joint angles (rad, float64) in the Spec's order.
 
-    messages: one per stream, "joint_states" and each camera's name. Raises ValueError naming the
-    entry, with expected and got, when a message does not fit.
+    messages: one per stream, "joint_states" and each camera's name. crops: the part of a camera's
+    images to look at, brought to the Spec's size; a camera without one must send that size. Raises
+    ValueError naming the entry, with expected and got, when a message does not fit.
     """
     joints = messages[JOINT_STREAM]
-    angles = joint_values(joints, arm_joints(spec), "position")
     values: dict[str, np.ndarray] = {}
     for key, modality in spec.observation.items():
         if isinstance(modality, Image):
             camera = key.removesuffix(PIXELS)
-            values[key] = _pixels(camera, messages[camera])
+            values[key] = _pixels(camera, messages[camera], modality, crops.get(camera))
         elif key == GRIPPER_ANGLE:
-            values[key] = gripper_units(joint_values(joints, [gripper_joint], "position"))
-        elif key == PINCH_KEY:
+            values[key] = gripper.units(joint_values(joints, [gripper.joint], "position"))
+        elif key.endswith(PINCH_POSE):
+            angles = joint_values(joints, controller.arm.joints, "position")
             values[key] = downward(controller.pinch_pose(angles)).astype(np.float32)
         else:
             field = JOINT_FIELDS[modality.unit]
             values[key] = joint_values(joints, modality.names, field).astype(np.float32)
     spec.check_observation(values)
-    return values, angles
+    return values, joint_values(joints, arm_joints(spec), "position")
 
 
-def _pixels(camera: str, message: ImageMessage | CompressedImage) -> np.ndarray:
+def _pixels(
+    camera: str, message: ImageMessage | CompressedImage, image: Image, crop: Crop | None
+) -> np.ndarray:
     try:
-        return image_to_array(message)
+        pixels = image_to_array(message)
+        return pixels if crop is None else crop_and_resize(pixels, crop, image)
     except ValueError as error:
         raise ValueError(f"{camera}: {error}") from error
 
 
-def gripper_units(finger_angle: np.ndarray) -> np.ndarray:
-    """Finger angle in rad to the benchmark's rounded 0 (open) to 255 (closed), float32."""
-    scaled = np.clip(finger_angle / FINGER_RANGE * GRIPPER_LIMIT, 0, GRIPPER_LIMIT)
-    return np.round(scaled).astype(np.float32)
+def crop_and_resize(pixels: np.ndarray, crop: Crop, image: Image) -> np.ndarray:
+    """The crop of uint8 (height, width, 3) at an Image's size, each pixel the mean of its area.
+
+    The crop's edges are rounded to whole pixels. Raises ValueError where it would be enlarged, or
+    stretched more one way than the other.
+    """
+    check_crop(crop)
+    height, width = pixels.shape[:2]
+    left, top = round(crop[0] * width), round(crop[1] * height)
+    right, bottom = round((crop[0] + crop[2]) * width), round((crop[1] + crop[3]) * height)
+    part = pixels[top:bottom, left:right]
+    down, across = part.shape[0] / image.height, part.shape[1] / image.width
+    if min(down, across) < 1 or not 1 / MAX_STRETCH <= down / across <= MAX_STRETCH:
+        raise ValueError(
+            f"crop {crop} of {width}x{height} pixels: expected at least {image.width}x"
+            f"{image.height} pixels and their aspect, got {part.shape[1]}x{part.shape[0]}"
+        )
+    return cv2.resize(part, (image.width, image.height), interpolation=cv2.INTER_AREA)
 
 
 def finger_velocity(gripper_command: float) -> float:
-    """The benchmark's gripper command (+-255) as the finger joint's velocity in rad/s."""
-    return gripper_command / GRIPPER_LIMIT * FINGER_RANGE
+    """`Gripper.velocity` of the Robotiq 2F-85, rad/s."""
+    return Gripper().velocity(gripper_command)
 
 
 def gripper_command(finger_velocity: float) -> float:
-    """Inverts `finger_velocity`, clipped to +-255."""
-    return float(
-        np.clip(finger_velocity / FINGER_RANGE * GRIPPER_LIMIT, -GRIPPER_LIMIT, GRIPPER_LIMIT)
-    )
+    """`Gripper.command` of the Robotiq 2F-85."""
+    return Gripper().command(finger_velocity)

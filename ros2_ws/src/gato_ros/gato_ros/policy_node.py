@@ -3,7 +3,7 @@
 Callbacks only store messages, in a background thread; the control loop owns the main thread. The
 checkpoint is loaded and checked in configure, warmed up in activate, and nothing is published
 outside active. When a stream goes stale the robot is told to hold, once, and commands resume with
-the stream. Late ticks are skipped and counted, never queued.
+the stream; a stop is latched until `rearm`. Late ticks are skipped and counted, never queued.
 """
 
 from __future__ import annotations
@@ -13,40 +13,30 @@ import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import JumpThreshold, TimeJump
 from rclpy.duration import Duration
-from rclpy.impl.implementation_singleton import rclpy_implementation
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, qos_policy_name_from_kind
 from sensor_msgs.msg import CompressedImage, Image, JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from gato_core.policy import GatoPolicy
-from gato_ros import (
-    cadence,
-    conversion,
-    diagnostics,
-    ingest,
-    paths,
-    policy_parameters,
-    topics,
-)
+from gato_ros import cadence, conversion, diagnostics, ingest, paths, policy_parameters, topics
+from gato_ros.commands import Commander
 from gato_ros.control import Control
-from gato_ros.freshness import Latest, Sample, stale_streams
+from gato_ros.drive import MOVING, STOPPED, Drive
+from gato_ros.freshness import Latest, Sample
 from gato_ros.stopping import Stop
-from gato_ros.triggers import ClockTrigger, Due, StateTrigger
 
 Message = JointState | Image | CompressedImage
 FAILURE = TransitionCallbackReturn.FAILURE
-RCLError = rclpy_implementation.RCLError
 WAIT = 0.05  # s; how often the control loop looks at what is not an event
-LIVE_TICKS = 200  # of the newest, for percentiles shown while running
-COUNTS = ("num_holds", "num_rejected", "num_limited", "num_unsent")
 
 
 class PolicyNode(LifecycleNode):
@@ -57,9 +47,10 @@ class PolicyNode(LifecycleNode):
         self.parameters = policy_parameters.declare_all(self)
         torch.set_num_threads(self.parameters.num_threads)
         self._lock = threading.Lock()  # ticks and transitions exclude each other
-        self._active = False
+        self._drive: Drive | None = None  # while active
+        self._stop_reason = ""  # latched, active or not
+        self._mismatches: dict[str, str] = {}
         self._latest: Latest = Latest(())
-        self._episode_start: int | None = None  # ns; the policy forgets at the first stamp from it
         self._entities: list[tuple[Callable, object]] = []
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
@@ -67,6 +58,10 @@ class PolicyNode(LifecycleNode):
         self._jumps = self.get_clock().create_jump_callback(
             backwards, post_callback=self._on_clock_jump
         )
+        # a stop is heard in every state, and lasts
+        self._subscribe(Bool, topics.STOP, self._on_stop, topics.COMMAND)
+        self.create_service(Trigger, "~/stop", self._on_stop_service)
+        self.create_service(Trigger, "~/rearm", self._on_rearm)
 
     # Transitions, called in the background thread.
 
@@ -88,31 +83,29 @@ class PolicyNode(LifecycleNode):
         self._latest.clear()
         gc.collect()
         gc.freeze()  # what is loaded now lives as long as the process: keep collections short
-        timestep = self.control.spec.control_timestep
-        clock_driven = self.parameters.trigger == "clock"
-        self._trigger = (
-            ClockTrigger(self.get_clock(), timestep)
-            if clock_driven
-            else StateTrigger(self._latest, timestep)
-        )
-        self.cadence = cadence.Cadence(timestep)
-        self._cpu = cadence.CpuMeter()
-        self._counts = dict.fromkeys(COUNTS, 0)
-        self._problems: list[str] = []
-        self._moving = False
-        self._angles = np.zeros(7)
-        self._report_at = 0.0
+        self._report_at, self._told = 0.0, ""
         result = super().on_activate(state)
-        self._active = True
+        self._drive = Drive(
+            self,
+            self.parameters,
+            self.control,
+            self._latest,
+            self._commander,
+            self._stop_reason,
+        )
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Tells the robot to hold, reports once more, and is silent from then on."""
         with self._lock:
-            self._active = False
-            if self._moving:
-                self._publish(np.zeros(8), self._angles)
-            self._report(final=True)
+            drive, self._drive = self._drive, None
+            if drive is not None:
+                drive.end()
+                self._stop_reason = drive.stop_reason
+                self._report(drive, final=True)
+                self._status.publish(String(data="inactive"))
+                table = cadence.table(drive.report(final=True))
+                self.get_logger().info(f"cadence report\n{table}")
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -121,10 +114,15 @@ class PolicyNode(LifecycleNode):
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Leaves no publisher behind in whatever state it is called."""
-        if self._active:
+        if self._drive is not None:
             self.on_deactivate(state)
         self._destroy_entities()
         return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After an exception in a transition: holds, and goes back to unconfigured."""
+        self.on_shutdown(state)
+        return super().on_error(state)
 
     def load_control(self) -> Control:
         """The checkpoint's policy behind the robot's kinematics.
@@ -133,25 +131,36 @@ class PolicyNode(LifecycleNode):
         another robot than the parameters declare; the message lists the differences.
         """
         parameters = self.parameters
+        robot = parameters.robot()
         folder = paths.find(parameters.checkpoint)
         policy = GatoPolicy.load(folder, temperature=parameters.temperature, seed=parameters.seed)
-        differences = parameters.robot_spec().differences(policy.spec)
-        if differences:
+        if differences := robot.differences(policy.spec):
             lines = "\n  ".join(differences)
             raise ValueError(f"{folder}: the checkpoint is for another robot:\n  {lines}")
-        return Control(policy, policy.spec, parameters.gripper_joint)
+        return Control(policy, policy.spec, robot, parameters.safety)
 
     def _create_outputs(self) -> None:
-        arm_type, arm_topic = {
-            "velocity": (Float64MultiArray, topics.ARM_VELOCITY),
-            "trajectory": (JointTrajectory, topics.ARM_TRAJECTORY),
-        }[self.parameters.command]
-        create = self.create_lifecycle_publisher
-        self._arm = create(arm_type, arm_topic, topics.COMMAND)
-        self._gripper = create(Float64MultiArray, topics.GRIPPER_VELOCITY, topics.COMMAND)
-        self._diagnostics = create(DiagnosticArray, topics.DIAGNOSTICS, 10)
-        for publisher in (self._arm, self._gripper, self._diagnostics):
-            self._entities.append((self.destroy_lifecycle_publisher, publisher))
+        parameters = self.parameters
+        self._commander = Commander(
+            lambda message_type, topic: self._publish_on(message_type, topic, topics.COMMAND),
+            parameters.command,
+            parameters.gripper_command,
+            self.control.robot,
+            self.control.spec,
+            parameters.arm.base_frame,
+        )
+        self._diagnostics = self._publish_on(
+            DiagnosticArray, topics.DIAGNOSTICS, QoSProfile(depth=10)
+        )
+        self._status = self._publish_on(String, "~/status", topics.LATCHED)
+
+    def _publish_on(self, message_type: type, topic: str, qos: QoSProfile) -> Publisher:
+        events = PublisherEventCallbacks(incompatible_qos=self._warn_of_mismatch(topic))
+        publisher = self.create_lifecycle_publisher(
+            message_type, topic, qos, event_callbacks=events
+        )
+        self._entities.append((self.destroy_lifecycle_publisher, publisher))
+        return publisher
 
     def _create_inputs(self) -> None:
         newest = topics.NEWEST_SAMPLE
@@ -165,9 +174,13 @@ class PolicyNode(LifecycleNode):
             inputs.append((image_type, topic, self._store(camera), newest))
         inputs.append((Time, topics.EPISODE_START, self._on_episode_start, topics.LATCHED))
         for arguments in inputs:
-            self._entities.append((self.destroy_subscription, self.create_subscription(*arguments)))
+            self._entities.append((self.destroy_subscription, self._subscribe(*arguments)))
         service = self.create_service(Trigger, "~/reset", self._on_reset)
         self._entities.append((self.destroy_service, service))
+
+    def _subscribe(self, message_type: type, topic: str, callback: Callable, qos: QoSProfile):
+        events = SubscriptionEventCallbacks(incompatible_qos=self._warn_of_mismatch(topic))
+        return self.create_subscription(message_type, topic, callback, qos, event_callbacks=events)
 
     def _destroy_entities(self) -> None:
         for destroy, entity in self._entities:
@@ -184,18 +197,64 @@ class PolicyNode(LifecycleNode):
 
         return store
 
+    def _warn_of_mismatch(self, topic: str) -> Callable:
+        """What tells of a peer on a topic whose QoS keeps all messages away."""
+
+        def warn(event) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            self._mismatches[topic] = str(policy)
+            self.get_logger().warning(
+                f"{topic}: a peer has an incompatible QoS ({policy}); no message passes between us"
+            )
+            if topic == topics.STOP:
+                self._stop("a publisher of stop cannot reach us: incompatible QoS")
+
+        return warn
+
+    def _begin_episode_at(self, stamp: int) -> None:
+        if (drive := self._drive) is not None:
+            drive.episode_start = stamp
+
     def _on_episode_start(self, message: Time) -> None:
-        self._episode_start = conversion.nanoseconds(message)
+        self._begin_episode_at(conversion.nanoseconds(message))
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._episode_start = 0
+        self._begin_episode_at(0)
         response.success, response.message = True, "the next tick begins a new episode"
         return response
 
     def _on_clock_jump(self, _: TimeJump) -> None:
         """The clock went backwards: what is known belongs to another time."""
         self._latest.clear()
-        self._episode_start = 0
+        self._begin_episode_at(0)
+
+    # The stop: a hold leaves from the callback itself, whatever the control loop is doing.
+
+    def _stop(self, reason: str) -> None:
+        self._stop_reason = self._stop_reason or reason
+        if (drive := self._drive) is not None:
+            drive.stop(reason)
+
+    def _on_stop(self, message: Bool) -> None:
+        if message.data:
+            self._stop(f"asked on topic {topics.STOP}")
+
+    def _on_stop_service(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._stop("asked by service")
+        response.success, response.message = True, "the robot holds until ~/rearm is called"
+        return response
+
+    def _on_rearm(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        drive = self._drive
+        reason = drive.stop_reason if drive is not None else self._stop_reason
+        response.success = bool(reason)
+        response.message = f"armed again after: {reason}" if reason else "was not stopped"
+        if reason:
+            self._stop_reason = ""
+            if drive is not None:
+                drive.rearm()
+            self.get_logger().warning(response.message)
+        return response
 
     # The control loop, in the main thread.
 
@@ -203,98 +262,34 @@ class PolicyNode(LifecycleNode):
         """Ticks while active, until `stop`; leaves the robot holding."""
         try:
             while not stop.is_set():
-                if not self._active:
+                drive = self._drive
+                if drive is None:
                     stop.wait(WAIT)
                     continue
-                due = self._trigger.wait(WAIT)
+                due = drive.trigger.wait(WAIT)
                 with self._lock:
-                    if self._active:
-                        self._tick(due)
+                    if self._drive is drive:
+                        drive.tick(due)
+                        self._report(drive)
         finally:
-            if self._active:
+            if self._drive is not None:
                 self.trigger_deactivate()
 
-    def _tick(self, due: Due | None) -> None:
-        now, wall = self.get_clock().now().nanoseconds, time.monotonic_ns()
-        samples = self._latest.snapshot()
-        streams, limits = self._latest.streams, self.parameters.limits
-        stale = stale_streams(samples, streams, now, wall, limits)
-        if stale:
-            self._hold(stale)
-        elif due is not None:
-            self._act(due, samples, wall)
-        self._report()
-
-    def _act(self, due: Due, samples: dict[str, Sample], started: int) -> None:
-        self._begin_episode(samples)
-        try:
-            command = self.control.step(samples)
-        except (ValueError, KeyError) as error:
-            self._counts["num_rejected"] += 1
-            self._hold([str(error)])
+    def _report(self, drive: Drive, *, final: bool = False) -> None:
+        """Publishes a change of state at once, and all there is to know some times a second."""
+        state, reason = drive.state()
+        if state != self._told:
+            self._told = state
+            self._status.publish(String(data=f"{state}: {reason}" if reason else state))
+        elif time.monotonic() < self._report_at and not final:
             return
-        computed = time.monotonic_ns()
-        self._angles = command.angles
-        self._publish(command.ctrl, command.angles)
-        end = time.monotonic_ns()
-        self._moving, self._problems = True, []
-        self._counts["num_limited"] += command.was_limited
-        stages = {"receive": (started - due.wall) / 1e9, **command.stages}
-        self.cadence.miss(due.num_missed)
-        self.cadence.tick(
-            end / 1e9, (end - due.wall) / 1e9, stages | {"publish": (end - computed) / 1e9}
-        )
-
-    def _begin_episode(self, samples: dict[str, Sample]) -> None:
-        """Empties the policy's memory at the first observation of an episode."""
-        start = self._episode_start
-        if start is not None and samples[ingest.JOINT_STREAM].stamp >= start:
-            self.control.policy.reset()
-            self._episode_start = None
-
-    def _hold(self, problems: list[str]) -> None:
-        """Commands zero velocity once; the robot's own watchdog and controller keep it there."""
-        self._problems = problems
-        text = "; ".join(problems)
-        if not self._moving:
-            self.get_logger().info(f"waiting: {text}", throttle_duration_sec=5.0, skip_first=True)
-            return
-        self.get_logger().warning(f"holding: {text}")
-        self._moving = False
-        self._counts["num_holds"] += 1
-        self._trigger.restart()
-        self._publish(np.zeros(8), self._angles)
-
-    def _publish(self, ctrl: np.ndarray, angles: np.ndarray) -> None:
-        velocities = ctrl[:7]
-        if self.parameters.command == "velocity":
-            arm = conversion.velocity_message(velocities)
-        else:
-            spec = self.control.spec
-            stamp = self.get_clock().now().to_msg()
-            arm = conversion.trajectory_message(
-                ingest.arm_joints(spec), angles, velocities, spec.control_timestep, stamp
-            )
-        finger = conversion.velocity_message([ingest.finger_velocity(ctrl[7])])
-        try:
-            self._gripper.publish(finger)
-            self._arm.publish(arm)
-        except RCLError as error:
-            self._counts["num_unsent"] += 1
-            self.get_logger().error(f"command not sent: {error}", throttle_duration_sec=2.0)
-
-    def _report(self, *, final: bool = False) -> None:
-        """Publishes the state a few times a second; the final one is over all ticks."""
-        now = time.monotonic()
-        if now < self._report_at and not final:
-            return
-        self._report_at = now + 1 / self.parameters.status_rate
-        level = diagnostics.WARN if self._problems else diagnostics.OK
-        summary = "; ".join(self._problems) or ("moving" if self._moving else "waiting")
-        values = self.cadence.report(cadence.NEWEST if final else LIVE_TICKS)
-        values |= self._counts | {"cpu_cores": self._cpu.cores()}
-        values |= {"checkpoint": self.parameters.checkpoint}
+        self._report_at = time.monotonic() + 1 / self.parameters.status_rate
+        level = diagnostics.ERROR if state == STOPPED else diagnostics.WARN
+        if state == MOVING and not self._mismatches:
+            level = diagnostics.OK
+        values = {"state": state} | drive.report(final=final)
+        values |= {"checkpoint": self.parameters.checkpoint, "qos_mismatches": self._mismatches}
         stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(
-            diagnostics.status_message(self.get_name(), level, summary, values, stamp)
+            diagnostics.status_message(self.get_name(), level, reason or state, values, stamp)
         )

@@ -1,20 +1,105 @@
-"""The last check before a command leaves."""
+"""The last check before joint velocities leave: finite, smooth, and within the robot's limits.
+
+None of this is certified functional safety.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from gato_sim.constants import GRIPPER_LIMIT, JOINT_VELOCITY_LIMITS
+from gato_sim.controller import Controller
 
-COMMAND_LIMITS = np.array((*JOINT_VELOCITY_LIMITS, GRIPPER_LIMIT))
+CLAMPS = ("jump", "velocity", "position", "workspace")
+TOLERANCE = 1e-9  # rad/s and m; rounding is no violation
 
 
-def limit(command: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Joint velocities and gripper command (8,) within the robot's limits, and whether any was cut.
+@dataclass(frozen=True)
+class SafetyLimits:
+    """What commands must keep, beside the arm's own limits.
 
-    Raises ValueError when a number is NaN or infinite: such a command must never leave.
+    max_jump: change of a joint's velocity from one command to the next, rad/s; 0 is any.
+    position_margin: rad that stay free before a joint's limit. workspace_margin: m by which the
+    pinch point may leave the arm's workspace. soft_start: s in which motion grows to its full
+    speed.
     """
-    if not np.isfinite(command).all():
-        raise ValueError(f"command: expected finite numbers, got {command.tolist()}")
-    limited = np.clip(command, -COMMAND_LIMITS, COMMAND_LIMITS)
-    return limited, bool((limited != command).any())
+
+    max_jump: float = 0.0
+    position_margin: float = 0.01
+    workspace_margin: float = 0.03
+    soft_start: float = 0.0
+
+
+class Limiter:
+    """Joint velocities in, joint velocities within every limit out; `num_clamped` counts the cuts.
+
+    What is asked is scaled or projected, never enlarged: zero is always allowed.
+    """
+
+    def __init__(self, controller: Controller, limits: SafetyLimits, timestep: float) -> None:
+        self._controller, self._limits, self._timestep = controller, limits, timestep
+        self.num_clamped = dict.fromkeys(CLAMPS, 0)
+        self.restart()
+
+    def restart(self) -> None:
+        """The arm stands still: the next command is the first of a soft start."""
+        self._last = np.zeros(len(self._controller.arm.joints))
+        self._num_commands = 0
+
+    def limit(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """Velocities (n,) in rad/s at joint angles (n,) in rad, within all limits.
+
+        Raises ValueError when a number is NaN or infinite: such a command must never leave.
+        """
+        if not np.isfinite(velocities).all():
+            raise ValueError(f"command: expected finite numbers, got {velocities.tolist()}")
+        self._num_commands += 1
+        limited = velocities * self._soft_start()
+        clamps = (self._jump, self._velocity, self._position, self._workspace)
+        for name, clamp in zip(CLAMPS, clamps):
+            before, limited = limited, clamp(limited, angles)
+            self.num_clamped[name] += bool((limited != before).any())
+        self._last = limited
+        return limited
+
+    def _soft_start(self) -> float:
+        elapsed = self._num_commands * self._timestep
+        return min(1.0, elapsed / self._limits.soft_start) if self._limits.soft_start else 1.0
+
+    def _jump(self, velocities: np.ndarray, _: np.ndarray) -> np.ndarray:
+        jump = velocities - self._last
+        excess = np.abs(jump).max() / (self._limits.max_jump or np.inf)
+        return self._last + jump / excess if excess > 1 else velocities
+
+    def _velocity(self, velocities: np.ndarray, _: np.ndarray) -> np.ndarray:
+        """Slower in the same direction."""
+        excess = (np.abs(velocities) / self._controller.arm.velocity_limits).max()
+        return velocities / excess if excess > 1 else velocities
+
+    def _position(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        arm, margin = self._controller.arm, self._limits.position_margin
+        to_high = np.maximum(arm.high - margin - angles, 0) / self._timestep
+        to_low = np.minimum(arm.low + margin - angles, 0) / self._timestep
+        return np.clip(velocities, to_low, to_high)
+
+    def _workspace(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
+        """The nearest velocities that bring the pinch point no further out of the workspace."""
+        arm, margin = self._controller.arm, self._limits.workspace_margin
+        position = self._controller.pinch_pose(angles)[:3]
+        jacobian = self._controller.pinch_jacobian(angles)[:3]
+        room = np.concatenate(
+            [arm.workspace_high + margin - position, position - arm.workspace_low + margin]
+        )
+        room = np.maximum(room, 0) / self._timestep
+        outward = np.concatenate([jacobian, -jacobian])  # m/s towards each face
+        broken = outward @ velocities > room + TOLERANCE
+        if not broken.any():
+            return velocities
+        faces = outward[broken]
+        excess = faces @ velocities - room[broken]
+        inside = velocities - np.linalg.pinv(faces) @ excess
+        inside = self._velocity(inside, angles)
+        kept = (outward @ inside <= room + TOLERANCE).all()
+        kept &= np.abs(self._position(inside, angles) - inside).max() <= TOLERANCE
+        return inside if kept else np.zeros_like(velocities)

@@ -1,9 +1,10 @@
-"""When a control tick is due: at deadlines of a clock, or when a new set of messages is there."""
+"""When a control tick is due: at deadlines of a clock, or when new messages are there."""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from rclpy.clock import Clock, JumpThreshold, TimeJump
@@ -21,30 +22,50 @@ class Due:
 
 
 class StateTrigger:
-    """Due as soon as every stream has a message with a new stamp: the observation of least age.
+    """Due as soon as each awaited stream has a message with a new stamp: the least age.
 
-    For robots whose sensors publish at the control rate, such as the simulated one.
+    Awaits all streams, for robots whose sensors publish at the control rate such as the simulated
+    one, or the joints alone, for cameras of another rate. Streams of a multiple of the control rate
+    are thinned out by their stamps.
     """
 
-    def __init__(self, latest: Latest, control_timestep: float) -> None:
+    def __init__(
+        self, latest: Latest, control_timestep: float, awaited: Collection[str] | None = None
+    ) -> None:
         self._latest = latest
+        self._awaited = tuple(awaited or latest.streams)
         self._period = round(control_timestep * 1e9)
         self.restart()
 
     def restart(self) -> None:
         """Forgets what came before, so a pause counts as no missed tick."""
-        self._stamps: dict[str, int] = {}
+        self._stamps: dict[str, int | None] = dict.fromkeys(self._awaited)
+        self._last_set: int | None = None
+        self._last_due: int | None = None
 
     def wait(self, timeout: float) -> Due | None:
         """The next tick, or None when none was due within `timeout` s."""
-        if not self._latest.wait_for_set(self._stamps, timeout):
+        end = time.monotonic() + timeout
+        while self._latest.wait_for_set(self._stamps, max(0.0, end - time.monotonic())):
+            samples = self._latest.snapshot()
+            if not samples.keys() >= set(self._awaited):
+                return None  # forgotten meanwhile, as when the clock jumped
+            self._stamps = {stream: samples[stream].stamp for stream in self._awaited}
+            num_missed = self._num_missed(max(self._stamps.values()))
+            if num_missed is not None:
+                return Due(max(samples[stream].wall for stream in self._awaited), num_missed)
+        return None
+
+    def _num_missed(self, newest: int) -> int | None:
+        """Ticks skipped before a set of this stamp (ns); None if the set comes too soon."""
+        since_set = newest - self._last_set if self._last_set is not None else self._period
+        since_due = newest - self._last_due if self._last_due is not None else self._period
+        self._last_set = newest
+        early = min(self._period // 4, abs(since_set) // 2)  # stamps jitter
+        if 0 <= since_due < self._period - early:
             return None
-        samples = self._latest.snapshot()
-        stamps = {stream: samples[stream].stamp for stream in self._latest.streams}
-        gap = max(stamps.values()) - max(self._stamps.values()) if self._stamps else self._period
-        self._stamps = stamps
-        due = max(samples[stream].wall for stream in self._latest.streams)
-        return Due(due, max(0, round(gap / self._period) - 1))
+        self._last_due = newest
+        return max(0, round(since_due / self._period) - 1)
 
 
 class ClockTrigger:
