@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -75,6 +76,8 @@ class EvaluateConfig:
     """Of action sampling; 0 takes the likeliest."""
     seed: int = 0
     """Of action sampling, and of the random policy."""
+    delay_ms: float | Literal["measured"] | None = None
+    """Every action takes effect so late, or by what the policy's step took; by default at once."""
     threads: int = 1
     """Threads a worker may use for the network."""
     name: str | None = None
@@ -98,6 +101,8 @@ class EvaluateConfig:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if not 1 <= self.max_steps <= NUM_STEPS:
             raise ValueError(f"max_steps: expected 1..{NUM_STEPS}, got {self.max_steps}")
+        if self.delay_ms not in (None, "measured") and not 0 <= self.delay_ms < math.inf:
+            raise ValueError(f"delay_ms: expected 0 or more, or measured, got {self.delay_ms}")
 
     @property
     def policy_name(self) -> str:
@@ -164,6 +169,7 @@ def _setup(config: EvaluateConfig) -> Setup:
         seed=config.seed,
         threads=config.threads,
         specialists=config.specialists,
+        delay_ms=config.delay_ms,
         prompts=_prompts(config),
     )
 
@@ -184,6 +190,7 @@ def _settings(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> 
         "suite": list(config.suite),
         "physics": config.physics,
         "max_steps": config.max_steps,
+        "delay_ms": config.delay_ms,
         "prompt": setup.prompts and asdict(setup.prompts) | {"dataset": str(config.prompt)},
         "temperature": config.temperature,
         "seed": config.seed,

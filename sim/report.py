@@ -92,6 +92,8 @@ def conditions(summary: Mapping) -> str:
         text += (
             f"; weights {summary['weights_sha256'][:12]}, temperature {summary['temperature']:g}"
         )
+    if (delay := summary.get("delay_ms")) is not None:
+        text += f"; actions late by {'what each took' if delay == 'measured' else f'{delay:g} ms'}"
     if prompt := summary.get("prompt"):
         text += (
             f"; episodes begin with {prompt['timesteps']} timesteps of a demonstration of "

@@ -13,6 +13,7 @@ from gato_core.spec import Spec
 from gato_sim import stages
 from gato_sim.constants import NUM_STEPS
 from gato_sim.environment import Environment
+from gato_sim.pace import Pace
 from gato_sim.tasks import policy_observation
 
 PRIVILEGED = ("red", "green", "blue", "pinch")
@@ -28,18 +29,23 @@ def rollout(
     seed: int,
     max_steps: int = NUM_STEPS,
     perturb: Callable[[np.ndarray], np.ndarray] | None = None,
+    latency: Callable[[], float] | None = None,
     stop_after: int | None = None,
+    give_up: Callable[[], bool] | None = None,
     on_step: Callable[[int, Mapping[str, np.ndarray], float], None] | None = None,
 ) -> Episode:
     """Runs the episode `seed` of `env`; `info` tells success at the end, ever, strict, and stages.
 
     policy: any Policy; it sees what `spec` names. perturb: turns the policy's clean action (5,)
-    into the executed one; the clean one stays the label. stop_after: ends the episode after that
-    many steps of success with the gripper away, which keeps demonstrations short; evaluation runs
-    all max_steps. on_step(step, observation, reward) is called after each step.
+    into the executed one; the clean one stays the label. latency: the seconds after which each
+    action takes effect (see pace.py). stop_after: ends the episode after that
+    many steps of success with the gripper away, which keeps demonstrations short. give_up: asked
+    after each step whether to end the episode as it is. Evaluation uses neither.
+    on_step(step, observation, reward) is called after each step.
     """
     timestep = env.reset(seed=seed)
     policy.reset()
+    pace = Pace(env, policy, latency=latency, perturb=perturb)
     observations, actions, rewards = [], [], []
     poses, moments = [], [env.stages()]
     held = 0
@@ -47,14 +53,16 @@ def rollout(
         observation = policy_observation(timestep.observation, spec)
         observations.append(observation)
         poses.append(_poses(env, timestep))
-        actions.append(np.array(policy.step(observation), np.float32))
-        timestep = env.step(actions[-1] if perturb is None else perturb(actions[-1]))
+        action, timestep = pace.step(observation)
+        actions.append(action)
         rewards.append(np.float32(timestep.reward))
         moments.append(env.stages())
         if on_step is not None:
             on_step(step, observation, float(timestep.reward))
         held = held + 1 if timestep.reward and not moments[-1]["reached"] else 0
         if stop_after is not None and held >= stop_after:
+            break
+        if give_up is not None and give_up():
             break
     return Episode(
         observation={key: np.stack([o[key] for o in observations]) for key in spec.observation},
@@ -73,7 +81,8 @@ def _outcome(
     env: Environment, rewards: Sequence[np.float32], moments: Sequence[Mapping[str, bool]]
 ) -> dict:
     success_end, success_ever = bool(rewards[-1]), bool(np.any(rewards))
-    return {
+    variation = {} if env.variation is None else {"variation": env.variation.provenance()}
+    return variation | {
         "success_end": success_end,
         "success_ever": success_ever,
         "success_strict": env.success_strict(),

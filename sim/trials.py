@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -42,6 +43,7 @@ class Setup:
     seed: int = 0
     threads: int = 1
     specialists: Path | None = None
+    delay_ms: float | Literal["measured"] | None = None
     prompts: Prompts | None = None
 
 
@@ -133,6 +135,7 @@ def _play(
         source=setup.policy,
         seed=trial.seed,
         max_steps=setup.max_steps,
+        latency=_latency(setup, policy),
         on_step=on_step,
     )
     return {
@@ -146,6 +149,15 @@ def _play(
         "trajectory": trajectory_hash(episode),
         "latency_ms": [round(value, 2) for value in policy.milliseconds],
     }
+
+
+def _latency(setup: Setup, policy: policies.Timed) -> Callable[[], float] | None:
+    """Seconds that the policy's last step is taken to have needed."""
+    if setup.delay_ms is None:
+        return None
+    if setup.delay_ms == "measured":
+        return lambda: policy.milliseconds[-1] / 1000
+    return lambda: setup.delay_ms / 1000
 
 
 def _policy(setup: Setup, trial: Trial, env: Environment):
