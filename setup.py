@@ -32,6 +32,8 @@ EXTRAS = {
     # onnx writes the graph that torch traces; robots that only run one need onnxruntime alone
     "onnx": ["onnx", "onnxruntime"],
     "onnx-gpu": ["onnx", "onnxruntime-gpu"],
+    # recordings, LeRobot's videos (PyAV brings ffmpeg), robomimic's files
+    "import": ["rosbags", "mcap", "av", "h5py"],
     "text": ["sentencepiece"],
     "ros": ROS,
     "test": ["pytest", "catkin_pkg"],
@@ -74,6 +76,7 @@ setup(
             "assets = gato_sim.assets:main",
             "bench = gato_core.bench:main",
             "collect = gato_sim.collect:main",
+            "convert = gato_ros.convert:main",
             "evaluate = gato_sim.evaluate:main",
             "export = gato_core.onnx:main",
             "inspect = gato_core.inspect:main",

@@ -66,6 +66,8 @@ class CollectConfig:
     actor: Path | None = None
     """Checkpoint that takes turns at the arm while the expert labels every step: states a clone
     gets itself into, and the way back (DAgger). Goes with --perturb none."""
+    randomise: Literal["none", "mild", "strong"] = "none"
+    """Vary lights, colours, cameras, friction, masses and latency from episode to episode."""
     cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right")
     """Cameras of the observation."""
     image_size: int = 64
@@ -100,6 +102,7 @@ class CollectConfig:
             "keep": self.keep,
             "physics": self.physics,
             "perturb": self.perturb,
+            "randomise": None if self.randomise == "none" else self.randomise,
             "cameras": list(self.cameras),
             "image_size": self.image_size,
             "view": self.view,
@@ -129,6 +132,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         trial.objects,
         seed=trial.seed,
         physics=config.physics,
+        randomise=config.randomise,
         cameras=config.cameras,
         image_size=config.image_size,
         view=config.view,
