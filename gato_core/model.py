@@ -312,8 +312,10 @@ class Block(nn.Module):
 
     def _regularize(self, x_BLD: Tensor) -> Tensor:
         """Dropout, and stochastic depth: the sub-layer skipped for some sequences. Appendix D."""
+        if not self.training:
+            return x_BLD
         x_BLD = self.dropout(x_BLD)
-        if not self.training or self.stochastic_depth == 0.0:
+        if self.stochastic_depth == 0.0:
             return x_BLD
         keep = 1.0 - self.stochastic_depth
         kept_B11 = torch.rand(len(x_BLD), 1, 1, device=x_BLD.device) < keep
@@ -420,8 +422,10 @@ class Gato(nn.Module):
         everywhere = places(position_L, cache.position_S, mask_BHLS, key_size, dtype)
         if cache.num_kept:
             everywhere = _follow(everywhere, cache.moved(position_L), cache.is_kept_S)
-        last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
-        index_BQ = last_Q.expand(batch_size, -1)
+        index_BQ = None
+        if num_outputs < length:
+            last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
+            index_BQ = last_Q.expand(batch_size, -1)
         return self._transform(self.embed(tokens), everywhere, index_BQ, cache)
 
     def logits(self, x: Tensor, id_range: tuple[int, int] | None = None) -> Tensor:
@@ -466,7 +470,7 @@ class Gato(nn.Module):
         return cache
 
     def _transform(
-        self, x_BLD: Tensor, everywhere: Places, index_BQ: Tensor, cache: KVCache | None
+        self, x_BLD: Tensor, everywhere: Places, index_BQ: Tensor | None, cache: KVCache | None
     ) -> Tensor:
         """All blocks; the last one only where its output is wanted."""
         *blocks, last = self.blocks

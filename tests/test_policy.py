@@ -1,13 +1,15 @@
+import gc
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, episode, observations, random_model, tiny
+from core_examples import SMALL, continuous, episode, observations, random_model, tiny
 
 from gato_core.model import to_tensors
 from gato_core.policy import GatoPolicy, sample
-from gato_core.spec import Discrete
+from gato_core.spec import Discrete, Image, Spec
+from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 
@@ -164,6 +166,46 @@ def test_bfloat16_mostly_agrees_with_float32(action_mode):
     actions = act(make_policy(exact), stream(1))
     close = act(make_policy(rounded.to(torch.bfloat16)), stream(1))
     assert np.isfinite(close).all() and close.shape == actions.shape
+
+
+MIXED = Spec(  # a wide camera, a tall one, and a view cut out of the middle
+    {
+        "a/pixels": Image(48, 96),
+        "b/pixels": Image(128, 16),
+        "c/pixels": Image(64, 64, crop=(0.25, 0.0, 0.5, 0.75)),
+        "joints": continuous(3),
+    },
+    continuous(3, 0.07, "m/s"),
+    0.05,
+)
+
+
+@SCHEMES
+@MODES
+def test_cameras_may_have_different_sizes_and_shapes(positions, action_mode):
+    """Static shapes, too; and the patches of all cameras are embedded in one batch."""
+    model = random_model(tiny(positions, action_mode=action_mode))
+    batches = []
+    model.patch_embedder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    tokenizer, observed = Tokenizer(MIXED, model.config.vocabulary), stream(7, MIXED)
+    expected = act(GatoPolicy(model, tokenizer), observed)
+    assert batches == [3 * 6 + 8 * 1 + 4 * 4] * 7
+    assert np.array_equal(act(StaticPolicy(model, tokenizer), observed), expected)
+    for key in ("a/pixels", "b/pixels", "c/pixels"):
+        edited = [o | {key: 255 - o[key]} for o in observed]
+        assert not np.array_equal(act(GatoPolicy(model, tokenizer), edited), expected), key
+
+
+@MODES
+def test_a_long_episode_keeps_nothing_but_its_buffers(action_mode):
+    """As many tensors are alive after thirty steps as after ten."""
+    policy, alive = make_policy(random_model(tiny(action_mode=action_mode))), []
+    observed = stream(30)
+    for part in (observed[:10], observed[10:]):
+        act(policy, part)
+        gc.collect()
+        alive.append(sum(type(each) is torch.Tensor for each in gc.get_objects()))
+    assert alive[0] == alive[1]
 
 
 def test_a_negative_temperature_is_refused():
