@@ -19,7 +19,8 @@ TOLERANCE = 1e-9  # rad/s and m; rounding is no violation
 class SafetyLimits:
     """What commands must keep, beside the arm's own limits.
 
-    max_jump: change of a joint's velocity from one command to the next, rad/s; 0 is any.
+    max_jump: change of a joint's velocity from one command to the next, rad/s, unless another limit
+    brakes it; 0 is any.
     position_margin: rad that stay free before a joint's limit. workspace_margin: m by which the
     pinch point may leave the arm's workspace. soft_start: s in which motion grows to its full
     speed.
@@ -102,4 +103,7 @@ class Limiter:
         inside = self._velocity(inside, angles)
         kept = (outward @ inside <= room + TOLERANCE).all()
         kept &= np.abs(self._position(inside, angles) - inside).max() <= TOLERANCE
+        is_braking = np.abs(inside) <= np.abs(velocities)
+        jumps = np.abs(inside - self._last) > (self._limits.max_jump or np.inf) + TOLERANCE
+        kept &= not (jumps & ~is_braking).any()
         return inside if kept else np.zeros_like(velocities)
