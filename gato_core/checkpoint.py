@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from gato_core.model import Gato, ModelConfig, to_tensors
 from gato_core.spec import Continuous, Discrete, Modality, Spec, Text
@@ -27,6 +28,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 
 FORMAT_VERSION = 1
+KIND = "gato"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 GOLDEN_TIMESTEPS = 2
 LOGIT_TOLERANCE = 1e-3  # float32 on another processor differs by about 1e-5
@@ -58,28 +60,41 @@ def save(
     """
     if config != model.config:
         raise ValueError(f"config: expected the model's own, {model.config}, got {config}")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: x.detach().float().cpu() for name, x in model.state_dict().items()}
     fresh = Gato(config)
     fresh.load_state_dict(weights)
-    written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        save_file(weights, written / WEIGHTS)
-        content = {
-            "format_version": FORMAT_VERSION,
+    write(
+        path,
+        weights,
+        {
+            "kind": KIND,
             "model": dataclasses.asdict(config),
             "spec": spec.to_dict(),
-            "weights_sha256": _sha256(written / WEIGHTS),
             "golden": _golden(fresh, spec)._asdict(),
             "provenance": dict(provenance),
-        }
-        (written / CONFIG).write_text(json.dumps(content, indent=1) + "\n")
+        },
+    )
+
+
+def write(path: str | Path, weights: Mapping[str, torch.Tensor], content: Mapping) -> None:
+    """A directory of weights and of `content` (JSON) beside their hash, whole or not at all.
+
+    Raises OSError when it cannot be written; an older one at `path` is as it was then.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        save_file(dict(weights), written / WEIGHTS)
+        named = {"format_version": FORMAT_VERSION, "weights_sha256": _sha256(written / WEIGHTS)}
+        (written / CONFIG).write_text(json.dumps(named | dict(content), indent=1) + "\n")
         for name in (WEIGHTS, CONFIG):
             (written / name).chmod(0o644)
             _to_disk(written / name)
         written.chmod(0o755)
         _replace(written, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: could not be written: {error}") from error
     finally:
         shutil.rmtree(written, ignore_errors=True)
 
@@ -91,10 +106,7 @@ def load(path: str | Path) -> Checkpoint:
     and what was got for a damaged file, another version, other tensors, or other golden answers.
     """
     path = Path(path)
-    for name in (CONFIG, WEIGHTS):
-        if not (path / name).is_file():
-            raise FileNotFoundError(f"{path / name}: expected a checkpoint's {name}, got no file")
-    content = _read_config(path / CONFIG)
+    content = read(path, KIND)
     try:
         config, spec = model_config(content["model"]), Spec.from_dict(content["spec"])
         sha256, provenance = content["weights_sha256"], content["provenance"]
@@ -102,9 +114,26 @@ def load(path: str | Path) -> Checkpoint:
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path / CONFIG}: expected a complete config, got {error!r}") from error
     model = Gato(config)
-    _load_weights(path / WEIGHTS, model, sha256)
+    load_weights(path / WEIGHTS, model, sha256)
     _check_golden(path, golden, model, spec)
     return Checkpoint(model, spec, provenance)
+
+
+def kind(path: str | Path) -> str:
+    """What a checkpoint holds: "gato", or the name of a baseline. Errors as of `load`."""
+    return read(Path(path)).get("kind", KIND)
+
+
+def read(path: Path, expected_kind: str | None = None) -> dict:
+    """config.json of a checkpoint directory that has all its files. Errors as of `load`."""
+    for name in (CONFIG, WEIGHTS):
+        if not (path / name).is_file():
+            raise FileNotFoundError(f"{path / name}: expected a checkpoint's {name}, got no file")
+    content = _read_config(path / CONFIG)
+    got = content.get("kind", KIND)  # the first checkpoints had no kind
+    if expected_kind is not None and got != expected_kind:
+        raise ValueError(f"{path / CONFIG}: expected kind {expected_kind!r}, got {got!r}")
+    return content
 
 
 def model_config(data: Mapping) -> ModelConfig:
@@ -176,7 +205,7 @@ def _read_config(file: Path) -> dict:
     return content
 
 
-def _load_weights(file: Path, model: Gato, sha256: str) -> None:
+def load_weights(file: Path, model: nn.Module, sha256: str) -> None:
     """Fills the model; raises ValueError for damage or for tensors that are not the model's."""
     try:
         weights = load_file(file)

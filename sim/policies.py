@@ -67,6 +67,8 @@ def checkpoint_spec(checkpoint: Path) -> Spec:
 def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:
     """Its Spec, and how many timesteps its context has. Errors as of `checkpoint_spec`."""
     loaded = _load(checkpoint, 1)
+    if not hasattr(loaded, "model"):
+        raise ValueError(f"{checkpoint}: expected a Gato, which reads prompts, got a baseline")
     return loaded.spec, loaded.model.config.context_timesteps
 
 
@@ -84,9 +86,12 @@ def open_policy(
 ):
     """A fresh policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's."""
     if checkpoint is not None:
+        from gato_core.baseline import BaselinePolicy
         from gato_core.policy import GatoPolicy
 
         loaded = _load(checkpoint, threads)
+        if isinstance(loaded, BaselinePolicy):
+            return BaselinePolicy(loaded.actor, temperature=temperature, seed=seed)
         options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
         return GatoPolicy(loaded.model, loaded.tokenizer, **options)
     if name == "expert":
@@ -105,10 +110,10 @@ def _load(checkpoint: Path, threads: int):
     """The checkpoint's policy, loaded once a process."""
     import torch
 
-    from gato_core.policy import GatoPolicy
+    from gato_core.baseline import load_policy
 
     torch.set_num_threads(threads)
-    return GatoPolicy.load(checkpoint)
+    return load_policy(checkpoint)
 
 
 def episode_seed(seed: int, trial_seed: int) -> int:

@@ -1,0 +1,150 @@
+"""The baselines: what they learn, what their critic prefers, and that evaluation opens them."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import train_examples
+from safetensors.torch import load_file, save_file
+from train_examples import SPEC
+
+from gato_core import baseline, checkpoint
+from gato_core.baseline import Actor, BaselineConfig, load_policy
+from gato_core.dataset import Dataset
+from gato_core.spec import Continuous, Discrete, Spec, Text
+from gato_training.baseline import (
+    BaselineTrainConfig,
+    Learner,
+    Transitions,
+    main,
+    sequences,
+    train,
+    transitions,
+)
+from gato_training.train import train as train_gato
+
+SMALL = BaselineConfig(channels=(8, 8), width=32, num_components=2)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    return train_examples.write(tmp_path_factory.mktemp("data") / "demos")
+
+
+@pytest.fixture
+def config(tmp_path, data) -> BaselineTrainConfig:
+    return BaselineTrainConfig(
+        (data,), network=SMALL, output=str(tmp_path), batch_size=16, steps=4, save_every=2,
+        log_every=2, return_timesteps=3, held_out=0.2,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["bc", "crr"])
+def test_four_steps_equal_two_and_two_more(config, method):
+    whole = replace(config, method=method, name="whole")
+    train(whole)
+    parts = replace(whole, name="parts")
+    train(replace(parts, steps=2))
+    summary = train(replace(parts, resume=True))
+    assert summary["finished"]
+    for part in ("model.safetensors", "training_state/state.safetensors"):
+        one, two = (load_file(c.folder / "checkpoints/last" / part) for c in (whole, parts))
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[name], two[name]) for name in one), part
+
+
+@pytest.mark.parametrize("method", ["bc", "crr"])
+def test_an_action_that_follows_from_the_joint_is_learned(config, method):
+    config = replace(config, method=method, steps=150, learning_rate=3e-3, save_every=150)
+    summary = train(replace(config, augment=None))
+    policy = load_policy(summary["checkpoint"])
+    for joint in (-0.8, 0.8):
+        observation = {"camera/pixels": np.full((16, 16, 3), 128, np.uint8)}
+        action = policy.step(observation | {"joints": np.array([joint], np.float32)})
+        assert np.sign(action[0]) == np.sign(joint) and np.sign(action[1]) == np.sign(joint)
+
+
+def test_crr_imitates_what_was_rewarded_and_bc_whatever_was_done():
+    """One state, two actions done equally often, one of them rewarded."""
+    spec = Spec({"x": Continuous((0.0,), (1.0,), "1", ("x",))},
+                Continuous((-1.0,), (1.0,), "1", ("a",)), 0.05)  # fmt: skip
+    action = torch.tensor([-0.8, 0.8]).repeat(16)[:, None]
+    state = ([], torch.zeros(32, 1))
+    reward = 5.0 * (action[:, 0] > 0)
+    batch = Transitions(state, action, reward, state, torch.zeros(32))
+    preferred = {}
+    for method in ("bc", "crr"):
+        torch.manual_seed(0)
+        learner = Learner(spec, BaselineTrainConfig((), method=method, network=SMALL))
+        optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], 3e-3)
+        for _ in range(200):
+            optimizer.zero_grad()
+            sum(learner.losses(batch, method).values()).backward()
+            optimizer.step()
+            learner.follow()
+        found = learner.actor(*state)
+        preferred[method] = (found.sample((50,)) > 0).float().mean().item()
+    assert preferred["bc"] == pytest.approx(0.5, abs=0.15)
+    assert preferred["crr"] > 0.8
+
+
+def test_returns_are_sums_of_discounted_rewards_up_to_the_value_that_follows(config, data):
+    """Every timestep is rewarded with 1, so a return tells how many there were."""
+    dataset = Dataset(data)
+    read = dataset.read
+
+    def rewarded(i, start, stop):
+        episode = read(i, start, stop)
+        episode.reward[:] = 1.0
+        return episode
+
+    dataset.read = rewarded
+    training, _ = sequences(replace(config, held_out=0.0, augment=None), [dataset])
+    batch = transitions(training, 0, 0.5)
+    ended = batch.discount == 0.0
+    assert ended.any() and not ended.all()
+    torch.testing.assert_close(batch.returns[~ended], 2 * (1 - batch.discount[~ended]))
+    assert batch.returns[ended].min() >= 1.0 and batch.returns[ended].max() <= 1.875
+
+
+def test_scaling_keeps_the_units_and_discrete_values_are_told_apart():
+    spec = Spec({"mode": Discrete(3, ("m",)), "x": Continuous((0.0,), (4.0,), "m", ("x",))},
+                Continuous((-2.0,), (2.0,), "m/s", ("v",)), 0.05)  # fmt: skip
+    inputs = {"mode": np.array([[2], [0]]), "x": np.array([[1.0], [9.0]], np.float32)}
+    images, values = baseline.to_inputs(spec, inputs)
+    assert images == [] and values.tolist() == [[0, 0, 1, -0.5], [1, 0, 0, 1.0]]
+    value = np.array([[1.5]], np.float32)
+    np.testing.assert_allclose(
+        baseline.unscaled(spec.action, baseline.scaled(spec.action, value)), value
+    )
+
+
+def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_path):
+    actor = Actor(SPEC, SMALL)
+    baseline.save(tmp_path / "bc", "bc", actor, {"step": 1})
+    assert checkpoint.kind(tmp_path / "bc") == "bc"
+    with pytest.raises(ValueError, match="expected kind 'gato', got 'bc'"):
+        checkpoint.load(tmp_path / "bc")
+    gato = train_examples.config(tmp_path, config.data[0])
+    train_gato(replace(gato, steps=1))
+    assert type(load_policy(gato.folder / "checkpoints/last")).__name__ == "GatoPolicy"
+    weights = load_file(tmp_path / "bc/model.safetensors")
+    save_file({k: v + 0.1 for k, v in weights.items()}, tmp_path / "bc/model.safetensors")
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_policy(tmp_path / "bc")
+
+
+def test_words_and_discrete_actions_are_refused():
+    with pytest.raises(ValueError, match="words: expected no text"):
+        Actor(replace(SPEC, observation={"words": Text(3)}), SMALL)
+    with pytest.raises(ValueError, match="action: expected Continuous"):
+        Actor(replace(SPEC, action=Discrete(3, ("a",))), SMALL)
+
+
+def test_bad_flags_end_with_a_message(tmp_path, capsys):
+    assert main(["--data", str(tmp_path / "none")]) == 1
+    assert "none" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--data", "x", "--augment", "nonsense"])
+    assert "nonsense" in capsys.readouterr().err
