@@ -32,6 +32,7 @@ EXTRAS = {
     # onnx writes the graph that torch traces; robots that only run one need onnxruntime alone
     "onnx": ["onnx", "onnxruntime"],
     "onnx-gpu": ["onnx", "onnxruntime-gpu"],
+    "plot": ["matplotlib"],  # curves of losses and of few-shot fine-tuning
     # recordings, LeRobot's videos (PyAV brings ffmpeg), robomimic's files
     "import": ["rosbags", "mcap", "av", "h5py"],
     "text": ["sentencepiece"],
@@ -74,11 +75,13 @@ setup(
         "gato.commands": [
             "analyze = gato_core.analysis:main",
             "assets = gato_sim.assets:main",
+            "baseline = gato_training.baseline:main",
             "bench = gato_core.bench:main",
             "collect = gato_sim.collect:main",
             "convert = gato_ros.convert:main",
             "evaluate = gato_sim.evaluate:main",
             "export = gato_core.onnx:main",
+            "few-shot = gato_training.few_shot:main",
             "inspect = gato_core.inspect:main",
             "stack = gato_ros.stack:main",
             "train = gato_training.train:main",

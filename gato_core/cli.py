@@ -9,11 +9,13 @@ from importlib.metadata import entry_points
 SUMMARY = {
     "analyze": "draw what a policy attends to and how it tells tasks apart",
     "assets": "fetch the robot, basket and object models (once per machine)",
+    "baseline": "train a small CNN by behaviour cloning or CRR, to compare with",
     "bench": "measure which control rates the presets meet on this machine",
     "collect": "record demonstrations of the scripted expert in simulation",
     "convert": "bring recordings and datasets of others into a dataset, and back",
     "evaluate": "measure success rates with intervals, videos and a report",
     "export": "write a checkpoint's control step as ONNX",
+    "few-shot": "fine-tune on few and more demonstrations and draw the success curve",
     "inspect": "say what is in a dataset, recording or checkpoint and whether it is sound",
     "stack": "run robot, policy and status view over ROS 2, without ros2cli",
     "train": "train or fine-tune a policy on demonstrations",
