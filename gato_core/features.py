@@ -24,6 +24,7 @@ from gato_core.spec import Continuous, Image, Spec
 STATE = "observation.state"
 ACTION = "action"
 REWARD = "next.reward"
+SUCCESS = "next.success"
 PRIVILEGED = "privileged."
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
@@ -31,7 +32,7 @@ NUM_IMAGES_FOR_STATISTICS = 16
 _SCALARS = {
     REWARD: "float32",
     "next.done": "bool",
-    "next.success": "bool",
+    SUCCESS: "bool",
     "timestamp": "float32",
     "frame_index": "int64",
     "episode_index": "int64",
@@ -152,7 +153,7 @@ def columns(episode: Episode, spec: Spec) -> dict[str, np.ndarray]:
     last = np.arange(len(episode)) == len(episode) - 1
     arrays[REWARD] = np.asarray(episode.reward, np.float32)
     arrays["next.done"] = last
-    arrays["next.success"] = last & bool(episode.success)
+    arrays[SUCCESS] = last & bool(episode.success)
     return arrays
 
 
@@ -191,10 +192,17 @@ def encode_png(image: np.ndarray) -> bytes:
 
 def decode_png(data: bytes | pa.Buffer, shape: tuple[int, ...], name: str) -> np.ndarray:
     """PNG to uint8 RGB. Raises ValueError, naming the feature, unless it decodes to this shape."""
+    image = decode_image(data, name)
+    if image.shape != shape:
+        raise ValueError(f"{name}: expected a PNG of {shape}, got {image.shape}")
+    return image
+
+
+def decode_image(data: bytes | pa.Buffer, name: str) -> np.ndarray:
+    """PNG or JPEG to uint8 (height, width, 3) RGB. Raises ValueError, naming the feature."""
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if image is None or image.shape != shape:
-        got = "no image" if image is None else str(image.shape)
-        raise ValueError(f"{name}: expected a PNG of {shape}, got {got}")
+    if image is None:
+        raise ValueError(f"{name}: expected PNG or JPEG, got {len(data)} bytes that are no image")
     return image
 
 

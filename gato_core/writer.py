@@ -74,12 +74,17 @@ class DatasetWriter:
 
     @property
     def num_episodes(self) -> int:
-        return len(self._all_rows())
+        return len(self.rows)
+
+    @property
+    def rows(self) -> list[dict]:
+        """One dict per episode held, in order of arrival; see Dataset."""
+        return self._rows + [pending.row for pending in self._pending]
 
     @property
     def seeds(self) -> list[int]:
         """Seeds of the episodes held, in order of arrival."""
-        return [row["gato/seed"] for row in self._all_rows()]
+        return [row["gato/seed"] for row in self.rows]
 
     def add(self, episode: Episode) -> None:
         """Checks, encodes and queues an episode. Raises ValueError or KeyError if it is unsound."""
@@ -139,9 +144,6 @@ class DatasetWriter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _all_rows(self) -> list[dict]:
-        return self._rows + [pending.row for pending in self._pending]
-
     def _resume(self) -> None:
         """Takes up an existing folder and removes files that no info.json ever counted."""
         if differences := lerobot.read_spec(self.root).differences(self.spec):
@@ -162,7 +164,7 @@ class DatasetWriter:
                 path.unlink()
 
     def _episode_row(self, episode: Episode) -> dict:
-        rows = self._all_rows()
+        rows = self.rows
         start = rows[-1]["dataset_to_index"] if rows else 0
         tasks, task = _tasks(rows), self._task or episode.task
         return {

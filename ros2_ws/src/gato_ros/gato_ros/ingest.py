@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
-from gato_core.spec import Continuous, Image, Spec, check_crop
+from gato_core.pictures import Crop, crop_and_resize
+from gato_core.spec import Continuous, Image, Spec
 from gato_ros.reading import image_to_array, joint_values
 from gato_sim.constants import GRIPPER_LIMIT
 from gato_sim.controller import Controller
@@ -31,10 +31,6 @@ GRIPPER_JOINT = "finger_joint"  # of the Robotiq 2F-85: 0 rad open, 0.8 rad clos
 # sensor_msgs/JointState: position in rad or m, velocity in rad/s or m/s, effort in N m or N
 JOINT_FIELDS = {"rad": "position", "m": "position", "rad/s": "velocity", "m/s": "velocity",
                 "N m": "effort", "N": "effort"}  # fmt: skip
-
-MAX_STRETCH = 1.02  # of a crop's pixels, one way against the other
-
-Crop = tuple[float, float, float, float]  # left, top, width, height as fractions of the picture
 
 if TYPE_CHECKING:
     from sensor_msgs.msg import CompressedImage, JointState
@@ -147,26 +143,6 @@ def _pixels(
         return pixels if crop is None else crop_and_resize(pixels, crop, image)
     except ValueError as error:
         raise ValueError(f"{camera}: {error}") from error
-
-
-def crop_and_resize(pixels: np.ndarray, crop: Crop, image: Image) -> np.ndarray:
-    """The crop of uint8 (height, width, 3) at an Image's size, each pixel the mean of its area.
-
-    The crop's edges are rounded to whole pixels. Raises ValueError where it would be enlarged, or
-    stretched more one way than the other.
-    """
-    check_crop(crop)
-    height, width = pixels.shape[:2]
-    left, top = round(crop[0] * width), round(crop[1] * height)
-    right, bottom = round((crop[0] + crop[2]) * width), round((crop[1] + crop[3]) * height)
-    part = pixels[top:bottom, left:right]
-    down, across = part.shape[0] / image.height, part.shape[1] / image.width
-    if min(down, across) < 1 or not 1 / MAX_STRETCH <= down / across <= MAX_STRETCH:
-        raise ValueError(
-            f"crop {crop} of {width}x{height} pixels: expected at least {image.width}x"
-            f"{image.height} pixels and their aspect, got {part.shape[1]}x{part.shape[0]}"
-        )
-    return cv2.resize(part, (image.width, image.height), interpolation=cv2.INTER_AREA)
 
 
 def finger_velocity(gripper_command: float) -> float:

@@ -123,21 +123,31 @@ def velocities_from(message: Float64MultiArray, num_joints: int) -> np.ndarray:
 
 
 def trajectory_velocities(message: JointTrajectory, names: Sequence[str]) -> np.ndarray:
-    """float64 (len(names),) rad/s of the first point, matched by name. Raises ValueError."""
-    if sorted(message.joint_names) != sorted(names) or not message.points:
+    """float64 (len(names),) rad/s of the first point; see `trajectory_values`."""
+    return trajectory_values(message, names, "velocity")
+
+
+def trajectory_values(message: JointTrajectory, names: Sequence[str], field: str) -> np.ndarray:
+    """float64 (len(names),) of the first point's positions, velocities or effort, by joint name.
+
+    field: position, velocity or effort. Raises ValueError for other joints or a missing value.
+    """
+    if sorted(message.joint_names) != sorted(names) or not len(message.points):
         raise ValueError(
             f"trajectory: expected one point for joints {list(names)}, "
             f"got {len(message.points)} for {list(message.joint_names)}"
         )
-    velocities = _checked(np.array(message.points[0].velocities), len(names), "trajectory")
-    return velocities[[list(message.joint_names).index(name) for name in names]]
+    plural = {"position": "positions", "velocity": "velocities", "effort": "effort"}[field]
+    values = np.array(getattr(message.points[0], plural), np.float64)
+    values = _checked(values, len(names), "trajectory", plural)
+    return values[[list(message.joint_names).index(name) for name in names]]
 
 
-def _checked(values: np.ndarray, length: int, what: str) -> np.ndarray:
+def _checked(values: np.ndarray, length: int, what: str, kind: str = "velocities") -> np.ndarray:
     if values.shape != (length,):
-        raise ValueError(f"{what}: expected {length} velocities, got {values.size}")
+        raise ValueError(f"{what}: expected {length} {kind}, got {values.size}")
     if not np.isfinite(values).all():
-        raise ValueError(f"{what}: expected finite velocities, got {values.tolist()}")
+        raise ValueError(f"{what}: expected finite {kind}, got {values.tolist()}")
     return values
 
 
