@@ -28,6 +28,7 @@ ROS = [
 ]
 EXTRAS = {
     "sim": ["mujoco>=3.17,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
+    "gym": ["gymnasium>=1"],
     "train": ["torch>=2.13", "safetensors", "tensorboard"],
     # onnx writes the graph that torch traces; robots that only run one need onnxruntime alone
     "onnx": ["onnx", "onnxruntime"],

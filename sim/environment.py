@@ -64,16 +64,14 @@ class Environment(dm_env.Environment):
         resample_triplet: bool | None = None,
         randomise: str = "none",
     ) -> None:
-        is_random = objects.parse_task(task) is None
         tasks.check_cameras(cameras)
         check_image_size(image_size)
         check_profile(randomise)
-        self.task = task
+        self._resample_triplet = resample_triplet
+        self._set_task(task)
         self.randomise = randomise
         self.variation: Draw | None = None  # of this episode
-        self.top, self.base = objects.colors_of(objects.split_task(task)[1])
         self.cameras, self.image = tuple(cameras), tasks.view_image(view, image_size)
-        self._resample = is_random if resample_triplet is None else resample_triplet
         self._seed, self._episode = seed, 0
         triplet = objects.draw_triplet(task, self._episode_rng())
         self.simulation = Simulation(triplet, physics=physics)
@@ -85,8 +83,18 @@ class Environment(dm_env.Environment):
         """The (red, green, blue) object ids of this episode."""
         return self.simulation.triplet
 
-    def reset(self, *, seed: int | None = None) -> dm_env.TimeStep:
-        """The next episode; with `seed`, the first episode of that seed."""
+    @property
+    def is_running(self) -> bool:
+        """Whether an episode has begun and not ended."""
+        return self._step < NUM_STEPS
+
+    def reset(self, *, seed: int | None = None, task: str | None = None) -> dm_env.TimeStep:
+        """The next episode; with `seed`, the first episode of that seed.
+
+        task: what is to be stacked from now on. Raises ValueError for unknown objects.
+        """
+        if task is not None:
+            self._set_task(task)
         if seed is not None:
             self._seed, self._episode = seed, 0
         rng = self._episode_rng()
@@ -94,7 +102,7 @@ class Environment(dm_env.Environment):
             self.variation = draw(self.randomise, (self._seed, self._episode, _VARIATION))
         self._episode += 1
         triplet = objects.draw_triplet(self.task, rng)
-        if self._resample and triplet != self.triplet:
+        if (self._resample or task is not None) and triplet != self.triplet:
             self.simulation.load_triplet(triplet)
         if self.randomise != "none":
             self.simulation.vary(self.variation)
@@ -162,6 +170,13 @@ class Environment(dm_env.Environment):
 
     def close(self) -> None:
         self.simulation.close()
+
+    def _set_task(self, task: str) -> None:
+        is_random = objects.parse_task(task) is None
+        self.task = task
+        self.top, self.base = objects.colors_of(objects.split_task(task)[1])
+        asked = self._resample_triplet
+        self._resample = is_random if asked is None else asked
 
     def _episode_rng(self) -> np.random.Generator:
         return np.random.default_rng((self._seed, self._episode))
