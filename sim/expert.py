@@ -1,29 +1,32 @@
-"""Scripted expert: stacks one object on another from privileged state, as can be seen and cloned.
+"""Scripted expert: stacks one object on another from privileged state, so that it can be cloned.
 
-Almost memoryless, so that its demonstrations can be cloned: each action follows from the present
-poses, the gripper's angle and its contacts. Only the chosen grasp is remembered, in the object's
-frame, until it is lost or the object has moved. Velocities are proportional to the error and
-saturate. `top` goes on `base` (red on blue in the benchmark); `third` is in the way.
+Almost memoryless: each action follows from the present poses, the gripper's angle and its
+contacts. Remembered are decisions only, in an object's frame, until they are carried out or the
+object has moved: the grasp, the place, and whether the base must be laid anew first. Velocities
+are proportional to the error and saturate. `top` goes on `base` (red on blue in the benchmark);
+`third` is in the way.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-import mujoco
 import numpy as np
 
 from gato_core.episode import Episode
+from gato_sim import base, place, topple
 from gato_sim.constants import (
     BASKET_ORIGIN,
     MAX_ANGULAR_VELOCITY,
     MAX_LINEAR_VELOCITY,
+    NUM_STEPS,
     WORKSPACE_HIGH,
     WORKSPACE_LOW,
 )
-from gato_sim.grasp import Grasp, Solid, best_grasp, convex_solid, rotation_matrix, wrapped
+from gato_sim.grasp import Grasp, Solid, best_grasp, rotation_matrix, wrapped
 from gato_sim.objects import COLORS
-from gato_sim.place import place_target, separation, vertical_gap
+from gato_sim.place import vertical_gap
+from gato_sim.sight import Sight, angle_between, apart
 
 GAIN = 4.0  # 1/s; more makes the arm, which lags by about 0.15 s, swing round its goal
 YAW_GAIN = 4.0
@@ -35,111 +38,193 @@ WRIST_MARGIN = 0.12  # rad kept from the wrist's limits of +-pi/2
 FLOOR = BASKET_ORIGIN[2]
 
 HOVER = 0.015  # m between the fingertips and an object's top while not above the grasp
-CARRY = 0.03  # m between top and base until the top is above its place
+CARRY = 0.03  # m between the held object and what is below until it is above its place
 FUNNEL = 1.5  # m of height per m of lateral error
 RETREAT = 0.09  # m above the stack where the gripper waits at the end
 PLACED_GAP = 0.003
 PLACED_ERROR = 0.008
 RESTING_GAP = 0.006
+MOVED = 0.2  # rad an object may turn before what was decided about it is decided anew
+TIPPING = 0.15  # rad of the base's turn: from here on the finger follows through
+
+MAX_CLOSINGS = 4  # of the gripper on the top in an episode, then it is not going to succeed
+MAX_BASE_TASKS = 2
+MAX_SEARCHES = 3  # with the top in hand, for a place where it stays
+BASE_STEPS = 110  # control steps that laying the base anew may take
+STEPS_TO_STACK = 120  # that must remain after it
+MAX_STEPS_WITHOUT_GRASP = 30
+LEAST_STEPS = {True: 25, False: 70}  # control steps to a stack, with the top in hand or not
 
 
 class ScriptedExpert:
-    """Policy protocol over a live environment, whose simulation it reads. seed is unused."""
+    """Policy protocol over a live environment, whose simulation it reads. seed is unused.
+
+    stage: what it is doing now, in a word or two.
+    """
 
     def __init__(self, env, *, seed: int = 0) -> None:
         self.env = env
-        self.stage = "approach"
-        self._model = None
-        self._grasp_in_top: tuple | None = None
-        self._releasing = False
         self._top, self._base = env.top, env.base
         (self._third,) = set(COLORS) - {env.top, env.base}
-        self._finger_contacts = {frozenset((side, env.top)) for side in ("left", "right")}
+        self._sight: Sight | None = None
+        self.reset()
 
     def reset(self, prompt: Episode | None = None) -> None:
-        """Forgets the grasp. A prompt is ignored."""
-        self._model = None
-        self._grasp_in_top = None
-        self._releasing = False
+        """Forgets all decisions. A prompt is ignored."""
+        self._sight = None
+        self._grasp: tuple | None = None  # of the object to be moved, in its frame
+        self._place: tuple | None = None  # of the top, in the base's frame
+        self._decided_for: np.ndarray | None = None  # orientation of the base
+        self._task: base.Relay | topple.Topple | None = None  # with the base, before the stack
+        self._expectation = place.STAYS
+        self._releasing = self._let_go = False
+        self._steps_left, self._task_steps = NUM_STEPS, 0
+        self._num_searches = self._num_tasks = self._num_closings = self._steps_without_grasp = 0
         self.stage = "approach"
 
     def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """Action float32 (5,): velocity x, y, z (m/s), yaw rate (rad/s), gripper (+-255)."""
-        self._look(observation)
-        if self._releasing and self._in_hand():
-            velocity, gripper = np.zeros(4), OPEN
-        elif self._holds():
-            velocity, gripper = self._place()
-        elif self._stacked():
-            velocity, gripper = self._retreat()
-        else:
-            velocity, gripper = self._pick()
+        self._look()
+        before = self.stage
+        velocity, gripper = self._act()
         linear = np.clip(GAIN * velocity[:3], -MAX_LINEAR_VELOCITY, MAX_LINEAR_VELOCITY)
         yaw_rate = np.clip(YAW_GAIN * velocity[3], -MAX_ANGULAR_VELOCITY, MAX_ANGULAR_VELOCITY)
         self._releasing = self.stage == "release"
+        self._steps_left -= 1
+        self._task_steps += self._task is not None
+        self._num_closings += self.stage == "grasp" and before != "grasp" and self._task is None
+        self._steps_without_grasp += self.stage == "no grasp"
         return np.array([*linear, yaw_rate, gripper], dtype=np.float32)
 
-    def _look(self, observation: Mapping[str, np.ndarray]) -> None:
-        """Poses, solids and contacts of this timestep."""
-        simulation = self.env.simulation
-        if self._model is not simulation.model:
-            self._model = simulation.model
-            self._solids = {color: _solid_of(self._model, color) for color in COLORS}
-            self._walls = _walls(self._model)
-            self._owner = _owners(self._model)
-        self.poses = simulation.object_poses()
-        self.solids = {color: self._solids[color].at(self.poses[color]) for color in COLORS}
-        pinch = np.asarray(simulation.pinch_pose, dtype=np.float64)
-        self.pinch = pinch[:3]
-        closing_axis = rotation_matrix(pinch[3:])[:, 1]
-        self.yaw = float(np.arctan2(closing_axis[1], closing_axis[0]))
-        self.wrist = -float(simulation.joint_angles[6])
-        self.angle = float(simulation.gripper_angle)
-        self.touching = _touching(simulation.data, self._owner)
-
-    def _holds(self) -> bool:
-        return self._finger_contacts <= self.touching
-
-    def _in_hand(self) -> bool:
-        """A finger touches the top and can still open further."""
-        return bool(self._finger_contacts & self.touching) and self.angle > WIDE_OPEN_ANGLE
-
-    def _stacked(self) -> bool:
-        above = self.poses[self._top][:3] - self.poses[self._base][:3]
-        near = np.hypot(above[0], above[1]) < 0.05 and above[2] > 0.02
-        return bool(
-            near and vertical_gap(self.solids[self._top], self.solids[self._base]) < RESTING_GAP
+    @property
+    def hopeless(self) -> bool:
+        """Whether this episode will not end in success: no way, too many tries, or too late."""
+        if self.stage in ("release", "retreat", "done"):
+            return False
+        holds = self._sight.fingers_on(self._top) == 2
+        impossible = self._task is None and self._expectation == place.FALLS and not holds
+        return (
+            impossible
+            or self._steps_without_grasp > MAX_STEPS_WITHOUT_GRASP
+            or self._num_closings > MAX_CLOSINGS
+            or self._steps_left < LEAST_STEPS[holds]
         )
 
-    def _pick(self) -> tuple[np.ndarray, float]:
-        grasp = self._grasp()
+    def _look(self) -> None:
+        simulation = self.env.simulation
+        if self._sight is None or self._sight.model is not simulation.model:
+            self._sight = Sight(simulation)
+        self._sight.look(simulation)
+
+    def _act(self) -> tuple[np.ndarray, float]:
+        """Error in position and yaw (4,), and the gripper's command."""
+        moving = self._moving
+        fingers = self._sight.fingers_on(moving)
+        if self._releasing and fingers and self._sight.angle > WIDE_OPEN_ANGLE:
+            return np.zeros(4), OPEN
+        if fingers == 2:
+            return self._stack() if moving == self._top else self._lay_down()
+        if self._stacked():
+            return self._retreat()
+        self._decide()
+        if isinstance(self._task, topple.Topple):
+            return self._tip_over()
+        return self._pick(self._moving)
+
+    @property
+    def _moving(self) -> str:
+        return self._base if isinstance(self._task, base.Relay) else self._top
+
+    def _decide(self) -> None:
+        """At the start, and when the base has turned: whether it carries the top as it lies."""
+        orientation = self._sight.rotation(self._base)
+        if self._task is not None:
+            if not self._is_task_over():
+                return
+            self._task = self._grasp = None
+        elif (
+            self._decided_for is not None and angle_between(orientation, self._decided_for) < MOVED
+        ):
+            return
+        self._decided_for = orientation
+        poses = base.without(self._top, self._sight)
+        colors = (self._top, self._base, self._third)
+        late = self._steps_left < BASE_STEPS + STEPS_TO_STACK
+        if not self._plan_place(poses, thorough=False):
+            if self._num_tasks < MAX_BASE_TASKS and not late:
+                self._task = base.choose_task(self._sight, poses, colors)
+            if self._task is None:
+                self._plan_place(poses, thorough=True)
+            else:
+                self._grasp, self._task_steps, self._let_go = None, 0, False
+                self._num_tasks += 1
+
+    def _plan_place(self, poses: Mapping[str, np.ndarray], *, thorough: bool) -> bool:
+        """Chooses and remembers the top's place; whether the top will stay there."""
+        spot, self._expectation = place.choose_place(
+            self._sight.whatif,
+            self._sight.shapes,
+            poses,
+            (self._top, self._base, self._third),
+            thorough=thorough,
+        )
+        pose = poses[self._base]
+        rotation = rotation_matrix(pose[3:])
+        point = rotation.T @ (np.append(spot, pose[2]) - pose[:3])
+        self._place = (point, rotation, rotation_matrix(poses[self._top][3:]))
+        return self._expectation == place.STAYS
+
+    def _is_task_over(self) -> bool:
+        """Whether the base lies or stands as it shall, or it takes too long."""
+        if self._task_steps > BASE_STEPS:
+            return True
+        if isinstance(self._task, topple.Topple):
+            solid = self._sight.solids[self._base]
+            done = topple.turned(self._task, solid) > np.pi / 2 - 0.1
+            return done and self._sight.pinch[2] > solid.top + HOVER
+        return self._let_go and not self._sight.fingers_on(self._base)
+
+    def _stacked(self) -> bool:
+        sight = self._sight
+        above = sight.poses[self._top][:3] - sight.poses[self._base][:3]
+        near = np.hypot(above[0], above[1]) < 0.05 and above[2] > 0.02
+        gap = vertical_gap(sight.solids[self._top], sight.solids[self._base]) if near else np.inf
+        return bool(gap < RESTING_GAP)
+
+    def _pick(self, color: str) -> tuple[np.ndarray, float]:
+        grasp = self._chosen_grasp(color)
+        pinch, angle = self._sight.pinch, self._sight.angle
         if grasp is None:
             self.stage = "no grasp"
-            return np.array([0, 0, WORKSPACE_HIGH[2] - self.pinch[2], 0]), OPEN
-        error = grasp.position - self.pinch
-        turn = self._turn_to(grasp)
+            return np.array([0, 0, WORKSPACE_HIGH[2] - pinch[2], 0]), OPEN
+        error = grasp.position - pinch
+        turn = self._turn_to(grasp.yaw, grasp.position)
         room = (0.0858 - grasp.width) / 2
         axis = np.array([np.cos(grasp.yaw), np.sin(grasp.yaw)])
         along, across = abs(axis @ error[:2]), abs(axis[0] * error[1] - axis[1] * error[0])
         off = max(along / min(0.006, room * 0.6), across / 0.008, abs(turn) / 0.12)
         near = np.hypot(error[0], error[1]) < 0.02 and abs(error[2]) < 0.012
         ready = off < 1 and abs(error[2]) < 0.005
-        if ready or (near and OPEN_ANGLE < self.angle < SHUT_ANGLE):
+        if ready or (near and OPEN_ANGLE < angle < SHUT_ANGLE):
             self.stage = "grasp"
             return np.array([0, 0, 0, 0.0]), CLOSE
-        hover = self._hover(np.hypot(error[0], error[1]))
+        hover = self._hover(color, np.hypot(error[0], error[1]))
         height = grasp.position[2] + np.clip((off - 1) * 0.01, 0, hover - grasp.position[2])
-        if self.angle > 3 * OPEN_ANGLE:
-            height = max(height, min(hover, self.pinch[2]))
-        rise = height - self.pinch[2]
+        if angle > 3 * OPEN_ANGLE:
+            height = max(height, min(hover, pinch[2]))
         self.stage = "descend" if off < 1.5 else "approach"
-        sideways = np.clip(1 - (rise - 0.01) / 0.02, 0, 1)
-        return np.array([*(sideways * error[:2]), rise, sideways * turn]), OPEN
+        return self._over(error, height - pinch[2], turn), OPEN
 
-    def _turn_to(self, grasp: Grasp) -> float:
-        """Yaw error to the grasp, the long way round where the wrist's limit is in between."""
-        turn = float(wrapped(grasp.yaw - self.yaw))
-        wrist = self.wrist + turn - self._azimuth_change(grasp.position)
+    @staticmethod
+    def _over(error: np.ndarray, rise: float, turn: float) -> np.ndarray:
+        """Error (4,) that goes up before it goes sideways."""
+        sideways = np.clip(1 - (rise - 0.01) / 0.02, 0, 1)
+        return np.array([*(sideways * error[:2]), rise, sideways * turn])
+
+    def _turn_to(self, yaw: float, position: np.ndarray) -> float:
+        """Yaw error to a closing axis, the long way round where the wrist's limit is in between."""
+        turn = float(wrapped(yaw - self._sight.yaw))
+        wrist = self._sight.wrist + turn - self._azimuth_change(position)
         limit = np.pi / 2 - 0.3 * WRIST_MARGIN
         if wrist > limit:
             return turn - np.pi
@@ -147,143 +232,141 @@ class ScriptedExpert:
 
     def _azimuth_change(self, position: np.ndarray) -> float:
         """How far the arm swings on the way to a point; the wrist turns back as much."""
-        here, there = self.pinch, position
+        here, there = self._sight.pinch, position
         return float(np.arctan2(there[1], there[0]) - np.arctan2(here[1], here[0]))
 
-    def _hover(self, distance: float) -> float:
-        """Safe pinch height at a horizontal distance from the grasp."""
-        highest = max(self.solids[color].top for color in COLORS)
-        own = self.solids[self._top].top
+    def _hover(self, color: str, distance: float) -> float:
+        """Safe pinch height at a horizontal distance from the work on an object."""
+        highest = max(solid.top for solid in self._sight.solids.values())
+        own = self._sight.solids[color].top
         blend = np.clip((distance - 0.03) / 0.03, 0, 1)
         return min(own + blend * (highest - own) + HOVER, WORKSPACE_HIGH[2] - 0.002)
 
-    def _grasp(self) -> Grasp | None:
-        """The remembered grasp where the top is now; a new one if it turned or there is none."""
-        pose = self.poses[self._top]
-        rotation = rotation_matrix(pose[3:])
-        if self._grasp_in_top is not None:
-            point, axis, width, planned = self._grasp_in_top
-            tilt = np.arccos(np.clip((np.trace(rotation.T @ planned) - 1) / 2, -1, 1))
-            if tilt < 0.3 or self.angle > OPEN_ANGLE:
+    def _chosen_grasp(self, color: str) -> Grasp | None:
+        """The remembered grasp where the object is now; a new one if it turned or none is."""
+        sight, pose = self._sight, self._sight.poses[color]
+        rotation = sight.rotation(color)
+        if self._grasp is not None:
+            point, axis, width, planned = self._grasp
+            if angle_between(rotation, planned) < 0.3 or sight.angle > OPEN_ANGLE:
                 world = rotation @ axis
                 return Grasp(
                     pose[:3] + rotation @ point, float(np.arctan2(world[1], world[0])), width, 0.0
                 )
         room = np.pi / 2 - WRIST_MARGIN
-        wrist = self.wrist - self._azimuth_change(pose[:3])
-        obstacles = [self.solids[self._third], self.solids[self._base], *self._walls]
+        wrist = sight.wrist - self._azimuth_change(pose[:3])
+        others = [solid for other, solid in sight.solids.items() if other != color]
         grasp = best_grasp(
-            self.solids[self._top],
+            sight.solids[color],
             pose[:3],
-            obstacles,
-            self.yaw,
+            [*others, *sight.walls],
+            sight.yaw,
             (-room - wrist, room - wrist),
         )
-        self._grasp_in_top = None
+        self._grasp = None
         if grasp is not None:
             axis = np.array([np.cos(grasp.yaw), np.sin(grasp.yaw), 0])
-            self._grasp_in_top = (
-                rotation.T @ (grasp.position - pose[:3]),
-                rotation.T @ axis,
-                grasp.width,
-                rotation,
-            )
+            point = rotation.T @ (grasp.position - pose[:3])
+            self._grasp = (point, rotation.T @ axis, grasp.width, rotation)
         return grasp
 
-    def _place(self) -> tuple[np.ndarray, float]:
-        held, base = self.solids[self._top], self.solids[self._base]
-        center = self.poses[self._top][:3]
-        target = place_target(
-            base, self.poses[self._base][:3], held, center, self.solids[self._third]
-        )
-        low, high = (np.array(limit[:2]) for limit in (WORKSPACE_LOW, WORKSPACE_HIGH))
-        error = np.clip(target - center[:2], low - self.pinch[:2], high - self.pinch[:2])
+    def _target(self) -> np.ndarray:
+        """Where the top's centre (2,) shall be, from the place in the base's frame."""
+        sight = self._sight
+        rotation, held = sight.rotation(self._base), sight.rotation(self._top)
+        if self._place is None or self._turned_since_planned(rotation, held):
+            self._num_searches += 1
+            self._plan_place(sight.poses, thorough=self._num_searches <= MAX_SEARCHES)
+        return sight.poses[self._base][:2] + (rotation @ self._place[0])[:2]
+
+    def _turned_since_planned(self, base: np.ndarray, held: np.ndarray) -> bool:
+        _, planned_base, planned_held = self._place
+        turns = angle_between(base, planned_base), angle_between(held, planned_held)
+        return max(turns) > MOVED
+
+    def _stack(self) -> tuple[np.ndarray, float]:
+        """Carries the top to its place on the base and lets go there."""
+        sight = self._sight
+        held, below = sight.solids[self._top], sight.solids[self._base]
+        error = self._within_reach(self._target() - sight.poses[self._top][:2])
         distance = float(np.hypot(*error))
-        gap = vertical_gap(held.shifted(np.array([*error, 0])), base)
-        gap = gap if np.isfinite(gap) else held.vertices[:, 2].min() - base.top
+        gap = vertical_gap(held.shifted(np.array([*error, 0])), below)
+        gap = gap if np.isfinite(gap) else held.vertices[:, 2].min() - below.top
         if gap < PLACED_GAP and distance < PLACED_ERROR:
             self.stage = "release"
             return np.zeros(4), OPEN
         wanted = np.clip((distance - 0.004) * FUNNEL, 0, CARRY)
         rise = wanted - gap if wanted > 0 else -gap - 0.002
-        bottom = held.vertices[:, 2].min()
-        sideways = min(np.clip((bottom - FLOOR - 0.003) / 0.01, 0, 1), self._free(base, rise))
-        if distance > 0.03:
-            third = self.solids[self._third]
-            over = third.top + CARRY / 2 - bottom
-            sideways = min(sideways, self._free(third, over))
-            if _apart(held, third) < over + 0.03:
-                rise = max(rise, over)
-        rise = min(rise, WORKSPACE_HIGH[2] - 0.002 - self.pinch[2])
-        self.stage = "lift" if sideways < 0.5 else "carry" if wanted > 0 else "place"
-        return np.array([*(sideways * error), rise, 0.0]), CLOSE
+        return self._carry(self._top, error, rise, [below]), CLOSE
 
-    def _free(self, other: Solid, rise: float) -> float:
-        """Share of sideways speed while the top must still rise this much to pass over another."""
-        apart = _apart(self.solids[self._top], other)
-        return float(np.clip(max((apart - rise) / 0.02, 1.5 - rise / 0.02), 0, 1))
+    def _lay_down(self) -> tuple[np.ndarray, float]:
+        """Carries the base to a free spot and lets go above the floor, where it falls flat."""
+        sight = self._sight
+        held = sight.solids[self._base]
+        error = self._within_reach(self._task.spot - sight.poses[self._base][:2])
+        distance = float(np.hypot(*error))
+        gap = held.vertices[:, 2].min() - FLOOR
+        if gap < PLACED_GAP and distance < 2 * PLACED_ERROR:
+            self.stage, self._let_go = "release", True
+            return np.zeros(4), OPEN
+        wanted = np.clip((distance - 0.008) * FUNNEL, 0, CARRY)
+        rise = wanted - gap if wanted > 0 else -gap - 0.002
+        return self._carry(self._base, error, rise, [sight.solids[self._top]]), CLOSE
+
+    def _within_reach(self, error: np.ndarray) -> np.ndarray:
+        low, high = (np.array(limit[:2]) for limit in (WORKSPACE_LOW, WORKSPACE_HIGH))
+        return np.clip(error, low - self._sight.pinch[:2], high - self._sight.pinch[:2])
+
+    def _carry(self, color: str, error: np.ndarray, rise: float, below: list[Solid]) -> np.ndarray:
+        """Error (4,) of a held object, over what is below and what is in the way."""
+        held, third = self._sight.solids[color], self._sight.solids[self._third]
+        bottom = held.vertices[:, 2].min()
+        distance = float(np.hypot(*error))
+        sideways = np.clip((bottom - FLOOR - 0.003) / 0.01, 0, 1)
+        for solid in below:
+            sideways = min(sideways, _free(held, solid, rise))
+        if distance > 0.03:
+            over = third.top + CARRY / 2 - bottom
+            sideways = min(sideways, _free(held, third, over))
+            if apart(held, third) < over + 0.03:
+                rise = max(rise, over)
+        rise = min(rise, WORKSPACE_HIGH[2] - 0.002 - self._sight.pinch[2])
+        self.stage = "lift" if sideways < 0.5 else "carry" if distance > 0.004 else "place"
+        return np.array([*(sideways * error), rise, 0.0])
+
+    def _tip_over(self) -> tuple[np.ndarray, float]:
+        """Walks one end of the base over its far edge with the closed gripper."""
+        sight, way = self._sight, self._task
+        solid, pose = sight.solids[self._base], sight.poses[self._base]
+        turned = topple.turned(way, solid)
+        start, ahead, yaw = topple.finger(way, solid, pose)
+        if turned > way.balance + topple.FALLING:
+            self.stage = "tipped"
+            return np.array([0, 0, solid.top + 2 * HOVER - sight.pinch[2], 0.0]), CLOSE
+        error = start - sight.pinch
+        turn = self._turn_to(yaw, start)
+        behind = np.hypot(error[0], error[1]) < 0.008 and abs(turn) < 0.1
+        low = abs(error[2]) < 0.006
+        if self.stage == "tip" or (behind and low):
+            self.stage = "tip"
+            return np.array([*(ahead - sight.pinch), turn]), CLOSE
+        self.stage = "behind"
+        hover = self._hover(self._base, 1.0)
+        height = start[2] if behind else max(hover, start[2])
+        return self._over(error, height - sight.pinch[2], turn), CLOSE
 
     def _retreat(self) -> tuple[np.ndarray, float]:
-        if self._in_hand():
+        sight = self._sight
+        if sight.fingers_on(self._top) and sight.angle > WIDE_OPEN_ANGLE:
             self.stage = "release"
             return np.zeros(4), OPEN
-        rise = min(self.solids[self._top].top + RETREAT, WORKSPACE_HIGH[2] - 0.005) - self.pinch[2]
+        height = min(sight.solids[self._top].top + RETREAT, WORKSPACE_HIGH[2] - 0.005)
+        rise = height - sight.pinch[2]
         self.stage = "retreat" if rise > 0.01 else "done"
         return np.array([0, 0, max(rise, 0.0), 0.0]), OPEN
 
 
-def _apart(first: Solid, second: Solid) -> float:
-    """Horizontal distance between two solids, seen from above."""
-    return float(separation(np.zeros((1, 2)), first.vertices[:, :2], second.vertices[:, :2])[0])
-
-
-def _solid_of(model: mujoco.MjModel, color: str) -> Solid:
-    """Collision mesh of one object in its body frame."""
-    for geom in range(model.ngeom):
-        name = model.geom(geom).name
-        if f"rgb_object_{color}" in name and name.endswith("collision"):
-            mesh = model.geom_dataid[geom]
-            first = model.mesh_vertadr[mesh]
-            points = model.mesh_vert[first : first + model.mesh_vertnum[mesh]].astype(np.float64)
-            return convex_solid(
-                points @ rotation_matrix(model.geom_quat[geom]).T + model.geom_pos[geom]
-            )
-    raise KeyError(f"rgb_object_{color}: expected a collision mesh in the scene, got none")
-
-
-def _walls(model: mujoco.MjModel) -> list[Solid]:
-    """The basket's four sloped sides in the world."""
-    corners = np.array(np.meshgrid(*[(-1.0, 1.0)] * 3)).reshape(3, -1).T
-    data = mujoco.MjData(model)
-    mujoco.mj_kinematics(model, data)
-    return [
-        convex_solid(
-            (corners * model.geom_size[geom]) @ data.geom_xmat[geom].reshape(3, 3).T
-            + data.geom_xpos[geom]
-        )
-        for geom in range(model.ngeom)
-        if "sloped_side" in model.geom(geom).name
-    ]
-
-
-def _owners(model: mujoco.MjModel) -> list[str]:
-    """What each geom belongs to, for contacts: an object, a finger, "basket" or ""."""
-    owners = []
-    for geom in range(model.ngeom):
-        name = model.geom(geom).name
-        owner = next((color for color in COLORS if f"rgb_object_{color}" in name), "")
-        for side in ("left", "right"):
-            if f"{side}_fingertip" in name or f"{side}_collision_box" in name:
-                owner = side
-        owners.append("basket" if "basket" in name and not owner else owner)
-    return owners
-
-
-def _touching(data: mujoco.MjData, owner: list[str]) -> set[frozenset[str]]:
-    """Pairs of owners in contact."""
-    contact = data.contact
-    return {
-        frozenset((owner[first], owner[second]))
-        for (first, second), distance in zip(contact.geom, contact.dist)
-        if distance <= 1e-4
-    }
+def _free(held: Solid, other: Solid, rise: float) -> float:
+    """Share of sideways speed while the held one must still rise so much to pass over another."""
+    distance = apart(held, other)
+    return float(np.clip(max((distance - rise) / 0.02, 1.5 - rise / 0.02), 0, 1))

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from datetime import timedelta
+
+
+def cpu_seconds() -> float:
+    """CPU time of this process and of its workers that have ended."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 class Progress:
@@ -17,10 +24,15 @@ class Progress:
         self._terminal = sys.stderr.isatty()
 
     @property
+    def num_new(self) -> int:
+        """Items done since the start."""
+        return self.done - self._at_start
+
+    @property
     def rate(self) -> float:
         """Items an hour since the start."""
         elapsed = max(time.monotonic() - self._started, 1e-9)
-        return 3600 * (self.done - self._at_start) / elapsed
+        return 3600 * self.num_new / elapsed
 
     def show(self, note: str, *, last: bool = False) -> None:
         """Prints the line unless the previous one is too recent to bother anyone."""
