@@ -29,7 +29,7 @@ from gato_sim.constants import NUM_STEPS
 from gato_sim.handover import Handover
 from gato_sim.objects import RED_ON_BLUE, colors_of, join_task
 from gato_sim.policies import checkpoint_spec, open_policy
-from gato_sim.progress import Progress
+from gato_sim.progress import Progress, cpu_seconds
 from gato_sim.provenance import versions
 from gato_sim.suites import Trial
 from gato_sim.tasks import robot_spec, view_image
@@ -139,7 +139,8 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
     )
     spec = robot_spec(config.cameras, config.image_size, config.view)
     with contextlib.closing(env):
-        policy, perturbation = ScriptedExpert(env, seed=trial.seed), None
+        expert = ScriptedExpert(env, seed=trial.seed)
+        policy, perturbation = expert, None
         draws = suites.stable_seed("perturb", trial.seed)
         if config.perturb != "none":
             perturbation = perturb.load(config.perturb, draws)
@@ -157,6 +158,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
             max_steps=config.max_steps,
             perturb=perturbation,
             stop_after=STOP_AFTER,
+            give_up=lambda: expert.hopeless,
         )
     episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}
     return episode
@@ -176,6 +178,7 @@ def collect(config: CollectConfig) -> dict:
     if config.actor and (differences := spec.differences(checkpoint_spec(config.actor))):
         raise ValueError(f"{config.actor}: it acts on another Spec:\n  " + "\n  ".join(differences))
     workers.set_threads(1)
+    started = cpu_seconds()
     instruction = INSTRUCTION.format(*colors_of(config.stack))
     with DatasetWriter(config.out, spec, task=instruction) as writer:
         _check_disk(config, config.episodes - writer.num_episodes)
@@ -192,6 +195,7 @@ def collect(config: CollectConfig) -> dict:
         "attempts": attempts.num_attempts,
         "success_rate": round(attempts.success_rate, 4),
         "episodes_per_hour": round(progress.rate),
+        "episodes_per_core_hour": round(3600 * progress.num_new / (cpu_seconds() - started)),
     }
 
 
