@@ -43,7 +43,10 @@ class Commander:
         robot: Robot,
         spec: Spec,
         base_frame: str,
+        *,
+        source: str = "policy",
     ) -> None:
+        self._source = source
         self._arm_form, self._gripper_form = arm_form, gripper_form
         self._robot, self._spec, self._base_frame = robot, spec, base_frame
         arm_type, arm_topic = ARM[arm_form]
@@ -69,7 +72,7 @@ class Commander:
         self._send_gripper(command.gripper)
         self._arm.publish(self._arm_message(command, now))
         names = self._spec.action.names
-        self._action.publish(action_message(command.action, names, "policy", state_stamp))
+        self._action.publish(action_message(command.action, names, self._source, state_stamp))
 
     def hold(self, angles: np.ndarray, now: Time) -> None:
         """Publishes that the arm shall stay at `angles` (rad)."""

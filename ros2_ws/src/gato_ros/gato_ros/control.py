@@ -6,10 +6,10 @@ import dataclasses
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gato_core.policy import GatoPolicy
 from gato_core.spec import Spec
 from gato_ros import ingest
 from gato_ros.freshness import Sample
@@ -17,6 +17,9 @@ from gato_ros.reading import joint_positions
 from gato_ros.robot import Robot
 from gato_ros.safety import Limiter, SafetyLimits
 from gato_sim.controller import Controller
+
+if TYPE_CHECKING:
+    from gato_core.policy import GatoPolicy  # and with it torch, which teleoperation does without
 
 
 @dataclass(frozen=True)

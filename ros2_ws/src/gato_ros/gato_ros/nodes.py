@@ -44,12 +44,23 @@ def recorder() -> int:
     return process.run(RecorderNode, RecorderNode.run)
 
 
+def teleop() -> int:
+    _end_quietly()
+    from gato_ros import process
+    from gato_ros.teleop_node import TeleopNode
+
+    return process.run(TeleopNode, TeleopNode.run)
+
+
 def _end_quietly() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
 
 
-NODES = {function.__name__: function for function in (policy_node, sim_node, status_node, recorder)}
+NODES = {
+    function.__name__: function
+    for function in (policy_node, sim_node, status_node, recorder, teleop)
+}
 
 if __name__ == "__main__":
     sys.exit(NODES[sys.argv.pop(1)]())
