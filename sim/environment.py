@@ -199,7 +199,7 @@ class Environment(dm_env.Environment):
 
 def check_image_size(image_size: int) -> None:
     """Raises ValueError unless the size is a multiple of 16 pixels up to 512."""
-    if image_size % 16 or not 16 <= image_size <= 512:
+    if not isinstance(image_size, int) or image_size % 16 or not 16 <= image_size <= 512:
         raise ValueError(
-            f"image_size: expected a multiple of 16 from 16 to 512 pixels, got {image_size}"
+            f"image_size: expected a multiple of 16 from 16 to 512 pixels, got {image_size!r}"
         )

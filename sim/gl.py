@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from importlib import import_module
 
 _ADVICE = (
     "no OpenGL for offscreen images: expected libEGL.so.1 with a driver or libOSMesa.so; "
@@ -32,16 +33,15 @@ def make_context(width: int, height: int):
     backend = choose_backend()
     # MuJoCo's C code reads this when it loads the OpenGL functions.
     os.environ["MUJOCO_GL"] = backend
-    if backend == "egl":
-        from mujoco.egl import GLContext
-    elif backend == "osmesa":
-        from mujoco.osmesa import GLContext
-    elif backend == "glfw":
-        from mujoco.glfw import GLContext
-    else:
+    if backend not in ("egl", "osmesa", "glfw"):
         raise RuntimeError(f"MUJOCO_GL: expected egl, osmesa or glfw, got {backend!r}")
-    context = GLContext(width, height)
-    context.make_current()
+    try:
+        context = import_module(f"mujoco.{backend}").GLContext(width, height)
+        context.make_current()
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        raise RuntimeError(
+            f"MUJOCO_GL={backend} draws nothing here ({error}); {_ADVICE}"
+        ) from error
     return context
 
 

@@ -21,6 +21,7 @@ from gato_sim.randomise import Draw, Nominal
 VIDEO_CAMERAS = ("main_camera", "overview")
 OVERVIEW = {"lookat": (0.6, 0.0, 0.19), "distance": 0.8, "azimuth": 150.0, "elevation": -30.0}
 MAX_GEOMS = 200
+MAX_SIDE = 2048  # pixels
 _UNSEEN_GROUP = 3  # geoms of this group are drawn for the video cameras alone
 
 
@@ -95,6 +96,8 @@ class RenderTwin:
         """
         if camera not in CAMERAS + VIDEO_CAMERAS:
             raise ValueError(f"camera: expected one of {CAMERAS + VIDEO_CAMERAS}, got {camera!r}")
+        if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+            raise ValueError(f"size: expected 1 to {MAX_SIDE} pixels a side, got {height}x{width}")
         scale = self._style.supersampling
         size = (height * scale, width * scale)
         if size not in self._canvases:

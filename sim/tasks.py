@@ -72,6 +72,8 @@ def views_of(spec: Spec) -> tuple[tuple[str, ...], int, str]:
 
 def check_cameras(cameras: tuple[str, ...]) -> None:
     """Raises ValueError unless every camera is one of the benchmark's, none twice."""
+    if isinstance(cameras, str):
+        raise ValueError(f"cameras: expected a tuple of names of {CAMERAS}, got {cameras!r}")
     unknown = [camera for camera in cameras if camera not in CAMERAS]
     if unknown or len(set(cameras)) != len(cameras):
         raise ValueError(f"cameras: expected distinct names of {CAMERAS}, got {tuple(cameras)}")

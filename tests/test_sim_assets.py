@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -9,6 +12,19 @@ def test_missing_model_files_name_the_command(tmp_path, monkeypatch):
     monkeypatch.setenv("GATO_ASSETS", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match="gato assets"):
         assets.path()
+
+
+def test_a_command_without_model_files_says_how_to_get_them(tmp_path):
+    command = [sys.executable, "-m", "gato_sim.evaluate", "--policy", "random"]
+    result = subprocess.run(
+        [*command, "--out", str(tmp_path)],
+        env=os.environ | {"GATO_ASSETS": str(tmp_path / "absent")},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 1
+    assert "expected them in" in result.stderr and "run `gato assets`" in result.stderr
+    assert "Traceback" not in result.stderr and list(tmp_path.iterdir()) == []
 
 
 def test_a_wrong_wheel_is_refused_and_leaves_nothing(tmp_path):

@@ -126,7 +126,10 @@ def test_observed_poses_lie_within_the_specs_limits(env):
         ({"physics": "quick"}, "benchmark"),
         ({"cameras": ("wrist",)}, "basket_front_left"),
         ({"cameras": ("basket_front_left",) * 2}, "distinct"),
+        ({"cameras": "basket_front_left"}, "expected a tuple .* got 'basket_front_left'"),
         ({"image_size": 65}, "multiple of 16"),
+        ({"image_size": 1024}, "16 to 512 pixels, got 1024"),
+        ({"image_size": "64"}, "16 to 512 pixels, got '64'"),
     ],
 )
 def test_unknown_names_are_answered_with_the_valid_ones(change, message):

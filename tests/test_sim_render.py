@@ -1,8 +1,10 @@
+import ctypes
+
 import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import tasks
+from gato_sim import gl, tasks
 from gato_sim.render import VIDEO_CAMERAS, RenderTwin
 from gato_sim.simulation import Simulation
 
@@ -113,6 +115,22 @@ def test_drawing_leaves_the_physics_untouched(simulation, camera):
     np.testing.assert_array_equal(simulation.snapshot().state, before)
 
 
-def test_an_unknown_camera_is_answered_with_the_valid_ones(simulation):
-    with pytest.raises(ValueError, match="basket_back_left"):
+def test_an_unknown_camera_or_size_is_answered_with_the_valid_ones(simulation):
+    with pytest.raises(ValueError, match="basket_back_left.*got 'wrist'"):
         simulation.render("wrist", 64)
+    with pytest.raises(ValueError, match="1 to 2048 pixels a side, got 0x64"):
+        simulation.render(CAMERAS[0], (0, 64))
+
+
+def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "vulkan")
+    with pytest.raises(RuntimeError, match="expected egl, osmesa or glfw, got 'vulkan'"):
+        gl.make_context(16, 16)
+    monkeypatch.delenv("MUJOCO_GL")
+
+    def no_library(name, *_):
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    with pytest.raises(RuntimeError, match="expected libEGL.so.1 .* or libOSMesa.so; install"):
+        gl.make_context(16, 16)
