@@ -39,7 +39,7 @@ class Robot:
         A policy may do without the arm's proprioception, never without a camera that is declared.
         A crop gives images of any size.
         """
-        declared = self._spec()
+        declared = self.spec()
         observation = {
             key: self._fitted(key, modality, spec)
             for key, modality in declared.observation.items()
@@ -47,7 +47,7 @@ class Robot:
         }
         return dataclasses.replace(declared, observation=observation).differences(spec)
 
-    def _spec(self) -> Spec:
+    def spec(self) -> Spec:
         """The robot's Spec: the benchmark's with this arm and these cameras."""
         benchmark, arm = robot_spec(()), self.arm
         renamed = {
