@@ -1,11 +1,16 @@
 """Domain randomisation: seeded, undone by `none`, and seen in contacts, masses and images."""
 
+import dataclasses
+import json
+
 import mujoco
 import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import randomise
+from gato_core.dataset import Dataset
+from gato_sim import randomise, suites
+from gato_sim.collect import CollectConfig, collect
 
 CAMERAS = ("basket_front_left",)
 
@@ -102,6 +107,29 @@ def test_a_varied_scene_stays_sound(env):
         env.step(np.array([0, 0, -0.07, 0, 255]))
     assert np.isfinite(env.simulation.data.qpos).all()
     assert not env.simulation.data.warning[mujoco.mjtWarning.mjWARN_BADQACC].number
+
+
+def test_a_demonstration_says_what_was_varied(tmp_path):
+    config = CollectConfig(
+        out=tmp_path / "set",
+        triplets="r25,x37,y26",
+        episodes=1,
+        keep="all",
+        perturb="none",
+        randomise="mild",
+        cameras=CAMERAS,
+        max_steps=2,
+        workers=0,
+    )
+    collect(config)
+    info = json.loads(Dataset(config.out).rows[0]["gato/info"])
+    assert info["randomise"] == info["variation"]["profile"] == "mild"
+    seed = suites.stable_seed("collect", config.seed, 0)
+    draw = randomise.draw("mild", (seed, 0, 1)).provenance()
+    assert info["variation"] == json.loads(json.dumps(draw))
+    other = dataclasses.replace(config, randomise="none", episodes=2)
+    with pytest.raises(ValueError, match="collected with randomise 'mild', got None"):
+        collect(other)
 
 
 def test_an_unknown_profile_is_answered_with_the_valid_ones():
