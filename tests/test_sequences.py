@@ -12,6 +12,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.augment import AUGMENTATIONS, Augmentation, augment
 from gato_training.sequences import Sampling, Sequences, ahead, few, split
+from gato_training.side_task import SideTask
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
@@ -40,11 +41,17 @@ def write(root, lengths=LENGTHS, failures=()) -> Dataset:
                     source="expert",
                     seed=i,
                     success=i not in failures,
-                    privileged={"red": np.tile([3.0, 2, 1], (length, 1)).astype(np.float32),
-                                "pinch": np.tile([1.0, 1, 1, 9], (length, 1)).astype(np.float32)},
+                    privileged={"red": _red(i, time), "pinch": np.ones((length, 7), np.float32)},
                 )
             )  # fmt: skip
     return Dataset(root)
+
+
+def _red(episode: int, time: np.ndarray) -> np.ndarray:
+    """A pose whose x and y tell episode and timestep."""
+    pose = np.zeros((len(time), 7), np.float32)
+    pose[:, 0], pose[:, 1] = episode, time
+    return pose
 
 
 @pytest.fixture(scope="module")
@@ -170,15 +177,17 @@ def test_weights_say_how_often_a_dataset_is_drawn(dataset):
     assert 0.22 < share < 0.28
 
 
-def test_positions_are_relative_to_the_origin(dataset):
-    batch = make(dataset, position_keys=("red",), position_origin="pinch").batch(0)
-    assert batch.positions.shape == (batch.num_timesteps, 3)
-    np.testing.assert_allclose(batch.positions, np.tile([2.0, 1, 0], (len(batch.positions), 1)))
+def test_each_timestep_comes_with_its_own_answer(dataset):
+    sequences = make(dataset, side_task=SideTask(("red",), "pinch"), prompt_fraction=0.5)
+    batch, read = sequences.batch(0), sequences.episodes(0)
+    action = np.concatenate([episode.action for episode in read])
+    assert batch.answers.shape == (batch.num_timesteps, 3)
+    np.testing.assert_allclose(batch.answers + 1, np.pad(action * 64, ((0, 0), (0, 1))), atol=1e-5)
 
 
 def test_missing_privileged_poses_are_named(dataset):
     with pytest.raises(ValueError, match="privileged.blue"):
-        make(dataset, position_keys=("blue",), position_origin="pinch")
+        make(dataset, side_task=SideTask(("blue",), "pinch"))
 
 
 def test_augmentation_moves_all_timesteps_alike():

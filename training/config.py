@@ -10,6 +10,7 @@ from typing import Literal
 
 from gato_core.storage import read_json, write_json
 from gato_training.augment import Augmentation, named
+from gato_training.side_task import SideTask
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,9 @@ class TrainConfig:
     """Privileged poses whose positions the side task asks for."""
     auxiliary_origin: str = "pinch"
     """Privileged pose they are relative to."""
+    auxiliary_trigger: str = ""
+    """An action dimension, such as gripper: the side task also asks for the origin's pose when its
+    sign next changes, which is where the expert is heading."""
 
     augment: str | None = None
     """A named augmentation (gato_training.augment.AUGMENTATIONS) in place of the next four."""
@@ -141,6 +145,10 @@ class TrainConfig:
     @property
     def folder(self) -> Path:
         return Path(self.output) / self.name
+
+    @property
+    def side_task(self) -> SideTask:
+        return SideTask(self.auxiliary_keys, self.auxiliary_origin, self.auxiliary_trigger)
 
     @property
     def augmentation(self) -> Augmentation:

@@ -21,7 +21,7 @@ from gato_training.config import TrainConfig
 
 
 class Learner(nn.Module):
-    """A network, and a head that tells from the separators' features where objects are.
+    """A network, and a head that answers the side task from the separators' features.
 
     The head serves the side task alone and is thrown away afterwards.
     """
@@ -31,7 +31,8 @@ class Learner(nn.Module):
         self.model, self.tokenizer = model, tokenizer
         self.head = None
         if config.auxiliary:
-            self.head = nn.Linear(model.config.width, 3 * len(config.auxiliary_keys))
+            self.side_task = config.side_task
+            self.head = nn.Linear(model.config.width, self.side_task.size)
             model.norm.register_forward_hook(self._keep)
         smoothed = None
         if config.target_smoothing and tokenizer.action_ids[1] == tokenizer.vocabulary.separator:
@@ -40,7 +41,7 @@ class Learner(nn.Module):
         self._x_BQD = torch.empty(0)
 
     def forward(
-        self, tokens: Tokens[Tensor], position_M3: Tensor | None
+        self, tokens: Tokens[Tensor], answer_MS: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a batch, and its logits (N, V)."""
         logits_NV = self.model(tokens)
@@ -48,13 +49,17 @@ class Learner(nn.Module):
         action_ids = self.tokenizer.action_ids
         losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, self.smoothed)}
         if self.head is not None:
-            got_M3 = self._positions(tokens.target)
-            losses["auxiliary"] = loss.auxiliary_loss(got_M3, position_M3)
-            losses["position_error"] = (got_M3 - position_M3).abs().mean().detach()  # metres
+            got_MS = self._answers(tokens.target)
+            losses["auxiliary"] = loss.auxiliary_loss(got_MS, answer_MS)
+            error_S = (got_MS - answer_MS).detach().abs().mean(0)  # metres
+            objects = self.side_task.num_positions
+            losses["position_error"] = error_S[:objects].mean()
+            if self.side_task.trigger:
+                losses["goal_error"] = error_S[objects : objects + 3].mean()
         return losses, logits_NV
 
-    def _positions(self, target_BL: Tensor) -> Tensor:
-        """Metres (M, 3 * objects), one row a timestep, from the pass just done."""
+    def _answers(self, target_BL: Tensor) -> Tensor:
+        """Metres (M, S), one row a timestep, from the pass just done."""
         # outputs stand one before each target: every A-th is a separator's
         stride = self.tokenizer.spec.num_action_tokens
         x_BTD = self._x_BQD[:, ::stride]

@@ -1,6 +1,7 @@
 """What training minimises: cross-entropy at the targets, and a side task if asked.
 
-Shapes: N targets, V ids, D width, A action dimensions, M sequences x timesteps.
+Shapes: N targets, V ids, D width, A action dimensions, M sequences x timesteps,
+S numbers in an answer of the side task.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ def masked_loss(
     return torch.where(is_action_N, soft_N, hard_N).mean()
 
 
-def auxiliary_loss(predicted_M3: Tensor, position_M3: Tensor) -> Tensor:
-    """Mean smooth-L1 of positions in metres, which turns linear beyond AUXILIARY_SCALE."""
-    return F.smooth_l1_loss(predicted_M3 / AUXILIARY_SCALE, position_M3 / AUXILIARY_SCALE)
+def auxiliary_loss(predicted_MS: Tensor, answer_MS: Tensor) -> Tensor:
+    """Mean smooth-L1 of answers in metres, which turns linear beyond AUXILIARY_SCALE."""
+    return F.smooth_l1_loss(predicted_MS / AUXILIARY_SCALE, answer_MS / AUXILIARY_SCALE)
 
 
 def action_bins(

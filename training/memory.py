@@ -26,7 +26,6 @@ from gato_training.learner import Learner
 from gato_training.processes import Processes
 
 FLOAT = 4  # bytes
-TASK_POSITIONS = 3  # metres, of each object the side task asks for
 
 
 @dataclass(frozen=True)
@@ -222,8 +221,7 @@ def _sequences(
     tokens = to_tensors(learner.tokenizer.encode_timesteps(observation, action), device)
     positions = None
     if config.auxiliary:
-        size = TASK_POSITIONS * len(config.auxiliary_keys)
-        positions = torch.zeros(number * length, size, device=device)
+        positions = torch.zeros(number * length, config.side_task.size, device=device)
     return tokens, positions
 
 

@@ -20,6 +20,7 @@ from gato_core.episode import Episode
 from gato_core.spec import Image
 from gato_core.tokenizer import Tokenizer, Tokens, batch
 from gato_training.augment import Augmentation, augment
+from gato_training.side_task import SideTask
 
 T = TypeVar("T")
 
@@ -37,12 +38,12 @@ class Piece(NamedTuple):
 class Batch:
     """Token sequences, and what the side task asks about each timestep.
 
-    positions: float32 (num_timesteps, 3 * objects), metres, row after row; None if unused.
+    answers: float32 (num_timesteps, size of the side task), row after row; None if unused.
     noise_seed: of what the network draws while it learns from the batch.
     """
 
     tokens: Tokens[np.ndarray]
-    positions: np.ndarray | None
+    answers: np.ndarray | None
     num_timesteps: int
     noise_seed: int
 
@@ -58,8 +59,7 @@ class Sampling:
     prompt_fraction: float = 0.0
     prompt_timesteps: int = 1
     augmentation: Augmentation = Augmentation()
-    position_keys: tuple[str, ...] = ()
-    position_origin: str = ""
+    side_task: SideTask | None = None
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,9 @@ class Sequences:
                 raise ValueError(
                     f"{dataset.root}: the Spec differs:\n  " + "\n  ".join(differences)
                 )
-            _check_positions(dataset, sampling)
+        task = sampling.side_task
+        self._begins = [np.cumsum(d.lengths) - d.lengths for d in datasets]
+        self._answers = [task.answers(dataset) for dataset in datasets] if task else []
         length = sampling.context_timesteps
         if sampling.prompt_fraction and not 0 < sampling.prompt_timesteps < length:
             raise ValueError(
@@ -141,12 +143,17 @@ class Sequences:
     def batch(self, number: int) -> Batch:
         """Batch `number`, read, augmented and tokenized."""
         read = self.episodes(number)
-        positions = None
-        if self.sampling.position_keys:
-            positions = np.concatenate([_positions(e, self.sampling) for e in read])
+        answers = None
+        if self.sampling.side_task:
+            rows = [self._answers_to(piece) for pieces in self.draw(number) for piece in pieces]
+            answers = np.concatenate(rows)
         num_timesteps = sum(len(episode) for episode in read)
         noise = noise_seed(self.sampling.seed, number)
-        return Batch(self._tokens(read), positions, num_timesteps, noise)
+        return Batch(self._tokens(read), answers, num_timesteps, noise)
+
+    def _answers_to(self, piece: Piece) -> np.ndarray:
+        begin = int(self._begins[piece.dataset][piece.episode])
+        return self._answers[piece.dataset][begin + piece.start : begin + piece.stop]
 
     def _draw_sequence(self, rng: np.random.Generator) -> list[Piece]:
         d = int(rng.choice(len(self.datasets), p=self._probabilities))
@@ -252,22 +259,3 @@ def _windows(dataset: Dataset, episodes: Sequence[int], length: int) -> _Windows
         row = dataset.rows[i]
         alike.setdefault((row["gato/task"], row["gato/source"]), []).append(i)
     return _Windows(chosen, np.cumsum(counts), alike)
-
-
-def _check_positions(dataset: Dataset, sampling: Sampling) -> None:
-    if not sampling.position_keys:
-        return
-    for key in (*sampling.position_keys, sampling.position_origin):
-        feature = dataset.info["features"].get(f"privileged.{key}")
-        if feature is None or feature["shape"][0] < 3:
-            got = feature and feature["shape"]
-            raise ValueError(
-                f"{dataset.root}: privileged.{key}: expected at least 3 values, got {got}"
-            )
-
-
-def _positions(episode: Episode, sampling: Sampling) -> np.ndarray:
-    """float32 (T, 3 * objects): where the objects are from the origin, metres."""
-    origin = episode.privileged[sampling.position_origin][:, :3]
-    parts = [episode.privileged[key][:, :3] - origin for key in sampling.position_keys]
-    return np.concatenate(parts, axis=1).astype(np.float32)

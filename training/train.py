@@ -98,8 +98,7 @@ def sequences(run: Run, datasets: list[Dataset]) -> tuple[Sequences, Sequences |
         prompt_fraction=config.prompt_fraction,
         prompt_timesteps=config.prompt_timesteps,
         augmentation=config.augmentation,
-        position_keys=config.auxiliary_keys if config.auxiliary else (),
-        position_origin=config.auxiliary_origin,
+        side_task=config.side_task if config.auxiliary else None,
     )
     parts = [split(dataset, config.held_out, config.successes_only) for dataset in datasets]
     chosen, held = [part[0] for part in parts], [part[1] for part in parts]
@@ -180,12 +179,12 @@ def update(run: Run, batches: Iterator[Batch], meter: Meter) -> dict[str, Tensor
 def objective(run: Run, batch: Batch, learner: nn.Module) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of a batch, and its logits (N, V)."""
     tokens = to_tensors(batch.tokens, run.device)
-    position_M3 = None
-    if batch.positions is not None:
-        position_M3 = torch.from_numpy(batch.positions).to(run.device)
+    answer_MS = None
+    if batch.answers is not None:
+        answer_MS = torch.from_numpy(batch.answers).to(run.device)
     bf16 = run.config.precision == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
-        return learner(tokens, position_M3)
+        return learner(tokens, answer_MS)
 
 
 @torch.no_grad()
