@@ -6,7 +6,11 @@ Three ways take turns in one process: plain eager PyTorch with a cache that grow
 the eager ring of `GatoPolicy`, and the captured graph of `StaticPolicy`; beside them the roofline
 of this GPU as measured in the same run. A step is timed by the host's clock from the observation as
 numpy to the action as numpy: copies to and from the device and sampling are in it, and the host
-waits for the device at its end. Without a GPU it says so and measures nothing.
+waits for the device at its end. First it counts how many action tokens are those of the growing
+cache. Without a GPU it says so and measures nothing; `--device cpu` goes the same way in float32,
+without a graph, to see that it can be gone:
+
+    python bench/gpu.py --device cpu --presets debug --image-size 32 --num-steps 5
 """
 
 from __future__ import annotations
@@ -15,14 +19,15 @@ import json
 import sys
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import tyro
 from torch import Tensor
 
-from gato_core.bench import hardware, measure, robot
+from gato_core.bench import hardware, made_up, measure, robot
 from gato_core.cache import KVCache, visible
 from gato_core.model import Gato, preset
-from gato_core.policy import GatoPolicy
+from gato_core.policy import GatoPolicy, Policy
 from gato_core.roofline import Machine, measure_machine, passes
 from gato_core.spec import Spec
 from gato_core.static import StaticPolicy
@@ -39,6 +44,7 @@ class Options:
     image_size: int = 128
     """Two cameras of 128x128 are the paper's 64 patches each; 149 tokens a timestep."""
     num_steps: int = 200
+    device: str = "cuda"
 
 
 class GrowingCache:
@@ -89,20 +95,35 @@ def growing_policy(model: Gato, tokenizer: Tokenizer) -> GatoPolicy:
     return policy
 
 
+def actions(policy: Policy, spec: Spec, num_steps: int) -> np.ndarray:
+    """What a policy does from made-up observations: (num_steps, A)."""
+    rng = np.random.default_rng(1)
+    policy.reset()
+    taken = np.stack([policy.step(made_up(spec, rng)) for _ in range(num_steps)])
+    policy.reset()
+    return taken
+
+
 def rows(name: str, model: Gato, spec: Spec, machine: Machine, options: Options) -> list[dict]:
     """Percentiles of each way to run one model, and how many times sooner than growing it is."""
     tokenizer = Tokenizer(spec, model.config.vocabulary)
     roofline_ms = 1e3 * sum(each.seconds(machine) for each in passes(model, spec))
+    num_before = 3 * options.context_timesteps
     found: list[dict] = []
+    expected = None
+    on_gpu = model.embedding.weight.is_cuda
     for way, make in (
         ("eager, growing cache", growing_policy),
         ("eager, ring", GatoPolicy),
-        ("captured graph", StaticPolicy),
+        ("captured graph" if on_gpu else "static shapes, not captured", StaticPolicy),
     ):
         policy = make(model, tokenizer)
-        ms = measure(policy, spec, options.num_steps, 3 * options.context_timesteps)["step"]
+        taken = actions(policy, spec, num_before)
+        expected = taken if expected is None else expected
+        ms = measure(policy, spec, options.num_steps, num_before)["step"]
         row = {"preset": name, "action_mode": model.config.action_mode, "way": way, "ms": ms}
         row["times_growing"] = round(found[0]["ms"]["p50"] / ms["p50"], 2) if found else 1.0
+        row["agreement"] = round(float(np.mean(taken == expected)), 4)
         row["roofline_ms"] = round(roofline_ms, 3)
         if isinstance(policy, StaticPolicy):
             row["bytes_to_device"] = policy.num_bytes_to_device
@@ -113,11 +134,13 @@ def rows(name: str, model: Gato, spec: Spec, machine: Machine, options: Options)
 
 def main() -> int:
     options = tyro.cli(Options, description=__doc__)
-    if not torch.cuda.is_available():
+    on_gpu = torch.device(options.device).type == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         print("skipped: torch sees no GPU here")
         print(json.dumps({"skipped": "no GPU", "torch": torch.__version__}))
         return 0
-    machine = measure_machine("cuda", torch.bfloat16)
+    dtype = torch.bfloat16 if on_gpu else torch.float32
+    machine = measure_machine(options.device, dtype)
     spec, results = robot(options.image_size), []
     for name in options.presets:
         for action_mode in options.action_modes:
@@ -126,11 +149,13 @@ def main() -> int:
                 action_mode=action_mode,
                 context_timesteps=options.context_timesteps,
             )
-            with torch.device("cuda"):
-                model = Gato(config).to(torch.bfloat16)
+            torch.manual_seed(0)
+            with torch.device(options.device):
+                model = Gato(config).to(dtype)
             results += rows(name, model, spec, machine, options)
     rates = {"gb_per_s": machine.bandwidth / 1e9, "gflop_per_s": machine.flops / 1e9}
-    print(json.dumps(hardware("cuda", torch.get_num_threads()) | rates | {"rows": results}))
+    about = hardware(options.device, torch.get_num_threads()) | {"dtype": str(dtype)}
+    print(json.dumps(about | rates | {"rows": results}))
     return 0
 
 

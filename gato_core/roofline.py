@@ -10,7 +10,7 @@ import torch
 from gato_core.model import Gato
 from gato_core.spec import Image, Spec
 
-COPIED_BYTES = 1 << 28  # well beyond any cache
+READ_BYTES = {"cpu": 1 << 28, "cuda": 1 << 32}  # well beyond any cache, and a launch's time
 MATRIX_SIZE = {"cpu": 1024, "cuda": 8192}
 
 
@@ -53,7 +53,7 @@ def passes(model: Gato, spec: Spec) -> list[Pass]:
         flops = 2.0 * num_tokens * (weights + keys) + 2.0 * num_heads * head
         num_bytes = size * (weights + keys + head)
         if patches:
-            flops += _num_patches(spec) * _patch_flops(model)
+            flops += _num_patches(spec) * patch_flops(model)
             num_bytes += size * sum(p.numel() for p in model.patch_embedder.parameters())
         return Pass(flops, num_bytes)
 
@@ -64,12 +64,13 @@ def passes(model: Gato, spec: Spec) -> list[Pass]:
 
 def measure_machine(device: str, dtype: torch.dtype) -> Machine:
     """Reads a large buffer and multiplies matrices a few times; the best of each counts."""
-    buffer = torch.ones(COPIED_BYTES // 4, device=device)
-    side = MATRIX_SIZE[torch.device(device).type]
+    kind = torch.device(device).type
+    buffer = torch.ones(READ_BYTES[kind] // 4, device=device)
+    side = MATRIX_SIZE[kind]
     matrix = torch.randn(side, side, device=device).to(dtype)
     read_seconds = _fastest(buffer.sum, device)
     multiply_seconds = _fastest(lambda: matrix @ matrix, device)
-    return Machine(COPIED_BYTES / read_seconds, 2.0 * side**3 / multiply_seconds)
+    return Machine(READ_BYTES[kind] / read_seconds, 2.0 * side**3 / multiply_seconds)
 
 
 def _fastest(run, device: str, num_runs: int = 5) -> float:
@@ -91,7 +92,7 @@ def _num_patches(spec: Spec) -> int:
     return sum(m.num_tokens for m in spec.observation.values() if isinstance(m, Image))
 
 
-def _patch_flops(model: Gato) -> float:
+def patch_flops(model: Gato) -> float:
     """Of the convolutions and the projection of one patch."""
     embedder = model.patch_embedder
     places = (16 // model.config.patch_stride) ** 2

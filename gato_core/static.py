@@ -42,7 +42,8 @@ class StaticPolicy(StepPolicy):
         self._inputs.reset()
         on_gpu = model.embedding.weight.device.type == "cuda"
         self._host = torch.empty(_num_bytes(example), dtype=torch.uint8, pin_memory=on_gpu)
-        self._device = torch.empty_like(self._host, device=model.embedding.weight.device)
+        device = model.embedding.weight.device
+        self._device = torch.empty(self._host.shape, dtype=torch.uint8, device=device)
         self._host_arrays = {k: x.numpy() for k, x in _views(self._host, example).items()}
         self._device_inputs = _views(self._device, example)
         num_actions = tokenizer.spec.num_action_tokens

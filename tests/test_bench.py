@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,23 @@ def test_the_last_line_is_json():
     found = json.loads(result.stdout.splitlines()[-1])
     assert {"cpu", "torch", "threads", "commit"} <= found.keys()
     assert [row["action_mode"] for row in found["ms"]] == ["autoregressive", "parallel"]
+
+
+def test_what_runs_on_a_gpu_goes_the_same_way_on_a_cpu():
+    """All but the capture: a growing cache, the ring and static shapes decide alike."""
+    command = "--device cpu --presets debug --image-size 32 --num-steps 2 --context-timesteps 2"
+    program = Path(__file__).parents[1] / "bench/gpu.py"
+    result = subprocess.run(
+        [sys.executable, str(program), *command.split()], capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout.splitlines()[-1])
+    assert found["gb_per_s"] > 0 and found["gflop_per_s"] > 0
+    assert [row["agreement"] for row in found["rows"]] == [1.0] * 6
+    for row in found["rows"]:
+        assert 0 < row["roofline_ms"] < row["ms"]["p50"]
+    last = found["rows"][-1]
+    assert last["action_mode"] == "parallel" and last["bytes_to_device"] > 2 * 32 * 32 * 3
 
 
 def test_what_does_not_exist_is_refused():
