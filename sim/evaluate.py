@@ -78,6 +78,9 @@ class EvaluateConfig:
     """Of action sampling, and of the random policy."""
     delay_ms: float | Literal["measured"] | None = None
     """Every action takes effect so late, or by what the policy's step took; by default at once."""
+    shard: str | None = None
+    """"2/4" runs the second quarter of the trials alone, into a results file of its own: folders
+    of several machines are merged by copying these files together."""
     threads: int = 1
     """Threads a worker may use for the network."""
     name: str | None = None
@@ -99,6 +102,7 @@ class EvaluateConfig:
         for name in ("episodes", "max_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        parse_shard(self.shard)
         if not 1 <= self.max_steps <= NUM_STEPS:
             raise ValueError(f"max_steps: expected 1..{NUM_STEPS}, got {self.max_steps}")
         if self.delay_ms not in (None, "measured") and not 0 <= self.delay_ms < math.inf:
@@ -127,7 +131,8 @@ def evaluate(config: EvaluateConfig) -> dict:
     """
     assets.path()
     workers.set_threads(config.threads)
-    trials = list(suites.trials(config.suite, config.episodes))
+    number, num_shards = parse_shard(config.shard)
+    trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
     setup = _setup(config)
     _check_training_data(config)
     settings = _settings(config, setup, trials)
@@ -252,15 +257,17 @@ def _comparable(folder: Path, settings: Mapping) -> tuple[str, list[dict]]:
     name = stored["policy"]
     if name == settings["policy"]:
         name += f" of {folder.name}"
-    return name, summary.read_results(folder / "results.jsonl")
+    return name, summary.read_folder(folder)
 
 
 def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> list[dict]:
     """Results of all trials, old and new; each new one is on disk before the next is awaited."""
-    path = config.folder / "results.jsonl"
-    old = {(r["task"], r["index"], r["seed"]): r for r in summary.read_results(path)}
+    shard = f"-{config.shard.replace('/', '-of-')}" if config.shard else ""
+    path = config.folder / f"results{shard}.jsonl"
+    own = summary.read_results(path)
     with replacing(path) as temporary:  # without a line that a crash cut off
-        temporary.write_text("".join(json.dumps(result) + "\n" for result in old.values()))
+        temporary.write_text("".join(json.dumps(result) + "\n" for result in own))
+    old = {(r["task"], r["index"], r["seed"]): r for r in summary.read_folder(config.folder)}
     keys = {(trial.task, trial.index, trial.seed): trial for trial in trials}
     results = [old[key] for key in keys if key in old]
     missing = [trial for key, trial in keys.items() if key not in old]
@@ -308,6 +315,16 @@ def _film(
         if not entry["identical"]:
             print(f"warning: {film.trial} went differently the second time", file=sys.stderr)
     return list(entries.values())
+
+
+def parse_shard(shard: str | None) -> tuple[int, int]:
+    """Number and count of "2/4"; (1, 1) of None. Raises ValueError for anything else."""
+    if shard is None:
+        return 1, 1
+    number, slash, count = shard.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ValueError(f"shard: expected NUMBER/COUNT such as 2/4, got {shard!r}")
+    return int(number), int(count)
 
 
 def _video_name(trial: Trial) -> str:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from gato_sim.curves import stage_curves
 from gato_sim.reward import STAGES
+from gato_sim.summary import CURVE_STEPS
 
 CRITERION = (
     "Success is the benchmark's sparse reward at the last step: red's origin is within 5 cm of "
@@ -26,6 +28,7 @@ border-bottom: 1px solid var(--line); font-variant-numeric: tabular-nums }
 .small { opacity: .75; font-size: .87rem } .scroll { overflow-x: auto }
 .films { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.2rem }
 figure { margin: 0 } video { width: 100%; border-radius: 4px; background: #000 }
+svg text { font-size: 12px } .grid { stroke: var(--line) }
 .failure { color: var(--bad); font-weight: 600 }
 """
 
@@ -35,9 +38,8 @@ def markdown(summary: Mapping) -> str:
     lines = [f"# {title(summary)}", "", conditions(summary), "", CRITERION, ""]
     lines += _markdown_table(*_rates(summary))
     lines += ["", f"## {_STAGES_TITLE}", "", *_markdown_table(*_stages(summary))]
-    if failures := summary["all"]["failures"]:
-        rows = [[name, str(count)] for name, count in failures.items()]
-        lines += ["", "## Failures", "", *_markdown_table(["why", "episodes"], rows)]
+    if summary["all"]["failures"]:
+        lines += ["", "## Failures", "", *_markdown_table(*_failures(summary))]
     if "comparison" in summary:
         lines += ["", f"## Against {summary['comparison']['other']}", ""]
         lines += [f"- {line}" for line in _verdicts(summary)]
@@ -52,11 +54,11 @@ def html(summary: Mapping, videos: Path) -> str:
         _html_table(*_rates(summary)),
         f"<p class=small>{escape(CRITERION)}</p>",
         f"<h2>{_STAGES_TITLE}</h2>",
+        stage_curves(summary["all"]["curves"], CURVE_STEPS),
         *(_stage_bars(task, table) for task, table in _tables(summary).items()),
     ]
-    if failures := summary["all"]["failures"]:
-        rows = [[name, str(count)] for name, count in failures.items()]
-        parts += ["<h2>Failures</h2>", _html_table(["why", "episodes"], rows)]
+    if summary["all"]["failures"]:
+        parts += ["<h2>Failures</h2>", _html_table(*_failures(summary))]
     if "comparison" in summary:
         parts.append(f"<h2>Against {escape(summary['comparison']['other'])}</h2>")
         parts += [f"<p>{escape(line)}</p>" for line in _verdicts(summary)]
@@ -156,6 +158,16 @@ def _stages(summary: Mapping) -> tuple[list[str], list[list[str]]]:
         for task, table in _tables(summary).items()
     ]
     return ["task", *STAGES], rows
+
+
+def _failures(summary: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Episodes that failed, by reason and task."""
+    tables = _tables(summary)
+    rows = [
+        [why, *(str(table["failures"].get(why, "")) for table in tables.values())]
+        for why in summary["all"]["failures"]
+    ]
+    return ["why", *tables], rows
 
 
 def _verdicts(summary: Mapping) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 from gato_sim.reward import STAGES
 from gato_sim.statistics import clopper_pearson, mcnemar, wilson
 
+CURVE_STEPS = 10  # control steps between two points of a curve
 METRICS = ("success_end", "success_ever", "success_strict")
 
 
@@ -30,6 +31,13 @@ def read_results(path: Path) -> list[dict]:
         return []
     lines = path.read_text().split("\n")
     return [json.loads(line) for line in lines[:-1] if line]
+
+
+def read_folder(folder: Path) -> list[dict]:
+    """Results of all shards (results*.jsonl) in a folder, each trial once."""
+    files = sorted(folder.glob("results*.jsonl"))
+    results = {_key(result): result for file in files for result in read_results(file)}
+    return list(results.values())
 
 
 def rate(successes: Iterable[bool]) -> dict:
@@ -103,11 +111,25 @@ def _table(results: Sequence[Mapping]) -> dict:
             "rate": round(len(steps) / len(results), 4) if results else None,
             "median_step": statistics.median(steps) if steps else None,
         }
+    length = max((r["num_steps"] for r in results), default=0)
+    curves = {
+        stage: [
+            round(sum(_reached(r, stage, step) for r in results) / len(results), 4)
+            for step in range(0, length + 1, CURVE_STEPS)
+        ]
+        for stage in STAGES
+    }
     failures = Counter(r["failure"] for r in results if r["failure"] is not None)
     return {metric: rate(r[metric] for r in results) for metric in METRICS} | {
         "stages": stages,
+        "curves": curves,
         "failures": dict(failures.most_common()),
     }
+
+
+def _reached(result: Mapping, stage: str, step: int) -> bool:
+    first = result["stages"][stage]
+    return first is not None and first <= step
 
 
 def _latency(results: Sequence[Mapping]) -> dict:

@@ -34,6 +34,31 @@ def test_evaluation_continues_where_it_was_stopped(tmp_path):
     assert results_of(cut.folder) == results_of(whole.folder)
 
 
+def test_shards_make_the_whole(tmp_path):
+    """Two machines' results, copied together: the command without --shard runs nothing more."""
+    whole = EvaluateConfig(policy="random", episodes=3, name="whole", out=tmp_path, **QUICK)
+    evaluate(whole)
+    counts = []
+    for shard in ("1/2", "2/2", None):
+        options = QUICK | dict(name="parts", out=tmp_path, shard=shard)
+        config = EvaluateConfig(policy="random", episodes=3, **options)
+        counts.append(evaluate(config)["num_episodes"])
+    assert counts == [2, 1, 3]
+    assert (config.folder / "results.jsonl").read_text() == ""
+    parts = [read_results(path) for path in sorted(config.folder.glob("results-*.jsonl"))]
+    together = sorted((row for part in parts for row in part), key=lambda row: row["index"])
+    for rows in (together, expected := results_of(whole.folder)):
+        for row in rows:
+            row.pop("latency_ms", None)
+    assert together == expected
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "half", "1"])
+def test_impossible_shard_is_refused(shard):
+    with pytest.raises(ValueError, match="shard: expected NUMBER/COUNT"):
+        EvaluateConfig(policy="random", shard=shard)
+
+
 def test_policies_meet_the_same_initial_states(tmp_path):
     configs = [
         EvaluateConfig(policy=policy, episodes=2, out=tmp_path, **QUICK)
@@ -132,6 +157,7 @@ def result(index: int, success: bool, why: str | None = None, task: str = "a") -
             5 if success else None,
         ),
         "failure": None if success else why or "never reached the object",
+        "num_steps": 20,
         "latency_ms": [1.0, 3.0],
     }
 
@@ -148,6 +174,7 @@ def test_summary_counts_by_task_and_averages_tasks():
         "rate": 0.75,
         "median_step": 5,
     }
+    assert content["tasks"]["a"]["curves"]["lifted"] == [0.0, 0.75, 0.75]
     assert set(METRICS) <= content["all"].keys()
     assert json.loads(json.dumps(content)) == content
 
