@@ -9,7 +9,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from gato_ros import conversion
+from gato_ros import conversion, encoded, reading
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 
@@ -132,3 +132,29 @@ def test_camera_info_projects_the_field_of_view_to_the_border():
     k = np.array(conversion.camera_info_message(64, 64, 35.0, "c").k).reshape(3, 3)
     edge = k @ [0.0, np.tan(np.radians(35.0 / 2)), 1.0]
     assert edge[1] == pytest.approx(63.5)
+
+
+def test_an_encoded_image_tells_its_size_before_it_is_decoded():
+    for ending in (".png", ".jpg"):
+        data = cv2.imencode(ending, PIXELS)[1].tobytes()
+        assert encoded.size(data) == (4, 6)
+        assert encoded.size(data[:9]) is None
+    assert encoded.size(b"GIF89a") is None
+
+
+def test_more_than_any_camera_sends_is_refused_unread():
+    png = bytearray(cv2.imencode(".png", PIXELS)[1].tobytes())
+    png[16:24] = (60_000).to_bytes(4, "big") * 2
+    bomb = CompressedImage(format="png", data=array.array("B", bytes(png)))
+    huge = Image(encoding="rgb8", height=1, width=1, step=2**27)
+    huge.data = array.array("B", bytes(reading.MAX_IMAGE_BYTES + 1))
+    for message, words in (
+        (bomb, "at most 33554432 pixels, got 60000x60000"),
+        (huge, "at most 67108864 bytes"),
+        (Image(encoding="e" * 10_000_000), "got 'e{40}'$"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            conversion.image_to_array(message)
+    crowd = JointState(name=["a"] * 1001, position=[0.0] * 1001)
+    with pytest.raises(ValueError, match="at most 1000 names, got 1001"):
+        conversion.joint_positions(crowd, ["a"])

@@ -87,3 +87,41 @@ def test_a_unit_that_no_joint_state_has_is_refused():
     spec = Spec({"arm/angle": degrees, "camera": Image(16, 16)}, degrees, 0.05)
     with pytest.raises(ValueError, match=r"(?s)arm/angle: expected a unit.*got 'degrees'.*camera"):
         ingest.check_streams(spec)
+
+
+def test_a_crop_of_a_larger_picture_is_averaged_down_to_the_specs_size():
+    picture = np.random.default_rng(0).integers(0, 256, (96, 192, 3), dtype=np.uint8)
+    crop = (0.25, 0.0, 0.5, 2 / 3)  # 96x64 pixels from column 48 on
+    got = ingest.crop_and_resize(picture, crop, Image(32, 48))
+    areas = picture[:64, 48:144].reshape(32, 2, 48, 2, 3).mean((1, 3))
+    assert np.abs(got - areas).max() <= 0.5
+    same = ingest.crop_and_resize(picture, (0.0, 0.0, 1.0, 1.0), Image(96, 192))
+    np.testing.assert_array_equal(same, picture)
+
+
+def test_a_cropped_camera_of_any_size_is_read_and_others_must_fit():
+    streams = messages()
+    streams[CAMERAS[0]] = conversion.image_message(120, 160, "large")
+    crops = {CAMERAS[0]: (0.125, 0.0, 0.75, 1.0)}
+    observation, _ = ingest.observation(streams, SPEC, Controller(), crops=crops)
+    assert observation[f"{CAMERAS[0]}/pixels"].shape == (64, 64, 3)
+    with pytest.raises(ValueError, match=r"expected uint8 \(64, 64, 3\), got uint8 \(120, 160, 3"):
+        ingest.observation(streams, SPEC, Controller())
+
+
+def test_a_crop_that_would_stretch_or_enlarge_is_refused():
+    picture = np.zeros((96, 192, 3), np.uint8)
+    for crop, words in (
+        ((0.0, 0.0, 1.0, 1.0), "their aspect, got 192x96"),
+        ((0.0, 0.0, 0.25, 0.5), "at least 64x64 pixels and their aspect, got 48x48"),
+        ((0.5, 0.0, 0.75, 1.0), "crop: expected left, top, width, height"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ingest.crop_and_resize(picture, crop, Image(64, 64))
+
+
+def test_another_gripper_is_read_and_commanded_in_its_own_units():
+    fingers = ingest.Gripper("panda_finger_joint1", open=0.04, closed=0.0)
+    assert fingers.units(np.array([0.04, 0.01, 0.0])).tolist() == [0, 191, 255]
+    assert fingers.velocity(255.0) == -0.04 and fingers.target(255.0) == 0.0
+    assert fingers.command(fingers.velocity(-100.0)) == pytest.approx(-100.0)

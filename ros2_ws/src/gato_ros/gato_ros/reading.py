@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from gato_ros import encoded
+
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
     from sensor_msgs.msg import CompressedImage, Image, JointState
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
     from trajectory_msgs.msg import JointTrajectory
 
 NANOSECONDS = 1_000_000_000
+# what a message may be at most: whoever sends more means no good
 MAX_IMAGE_BYTES = 64 * 2**20
+MAX_PIXELS = 2**25
+MAX_HEADER_BYTES = 2**20  # within which a JPEG tells its size
+MAX_JOINTS = 1000
+MAX_NAME = 40  # characters of a string that an error repeats
 
 # encoding: (bytes per pixel, how its channels become RGB); sensor_msgs/image_encodings.hpp
 _ENCODINGS = {
@@ -38,11 +45,16 @@ def image_to_array(message: Image | CompressedImage) -> np.ndarray:
     mono16 keeps its high byte. Raises ValueError with expected and got on an unknown encoding, a
     `step` shorter than a row, or `data` of another size than height * step.
     """
+    if len(message.data) > MAX_IMAGE_BYTES:
+        raise ValueError(
+            f"image data: expected at most {MAX_IMAGE_BYTES} bytes, got {len(message.data)}"
+        )
     if not hasattr(message, "encoding"):  # compressed images have a `format`
         return _decompress(message)
     if message.encoding not in _ENCODINGS:
         raise ValueError(
-            f"image encoding: expected one of {sorted(_ENCODINGS)}, got {message.encoding!r}"
+            f"image encoding: expected one of {sorted(_ENCODINGS)}, "
+            f"got {message.encoding[:MAX_NAME]!r}"
         )
     num_bytes, channels = _ENCODINGS[message.encoding]
     height, width, step = message.height, message.width, message.step
@@ -68,16 +80,17 @@ def image_to_array(message: Image | CompressedImage) -> np.ndarray:
 
 
 def _decompress(message: CompressedImage) -> np.ndarray:
-    if len(message.data) > MAX_IMAGE_BYTES:
-        raise ValueError(
-            f"compressed image: expected at most {MAX_IMAGE_BYTES} bytes, got {len(message.data)}"
-        )
     data = np.frombuffer(message.data, np.uint8)
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    size = encoded.size(data[:MAX_HEADER_BYTES].tobytes())
+    if size is not None and size[0] * size[1] > MAX_PIXELS:
+        raise ValueError(
+            f"compressed image: expected at most {MAX_PIXELS} pixels, got {size[1]}x{size[0]}"
+        )
+    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if size else None
     if pixels is None:
         raise ValueError(
             f"compressed image: expected JPEG or PNG data, got {data.size} bytes that decode to "
-            f"nothing (format {message.format!r})"
+            f"nothing (format {message.format[:MAX_NAME]!r})"
         )
     return np.ascontiguousarray(pixels[:, :, ::-1])
 
@@ -93,6 +106,10 @@ def joint_values(message: JointState, names: Sequence[str], field: str) -> np.nd
     Raises ValueError when a name is missing or doubled, the lengths of `name` and the field
     differ, or a wanted value is not finite.
     """
+    if len(message.name) > MAX_JOINTS:
+        raise ValueError(
+            f"joint state: expected at most {MAX_JOINTS} names, got {len(message.name)}"
+        )
     stored = getattr(message, field)
     if len(stored) != len(message.name):
         raise ValueError(
