@@ -98,7 +98,8 @@ def differences(
 ) -> list[str]:
     """Every way in which the named features of a folder are unlike the expected, a line each.
 
-    Video is as good as images; a folder that does not name its dimensions is believed.
+    Video is as good as images, and a name without its key as one with it; a folder that does not
+    name its dimensions is believed.
     """
     lines = []
     for name in names:
@@ -107,13 +108,13 @@ def differences(
             continue
         ours, theirs = expected[name], got[name]
         kind = "image" if theirs["dtype"] == "video" else theirs["dtype"]
-        shape = list(theirs["shape"])
-        labels = theirs["names"] if isinstance(theirs["names"], list) else ours["names"]
-        is_camera = ours["dtype"] == "image"
+        labels = theirs["names"]
+        is_free = ours["dtype"] == "image" or not isinstance(labels, list)
+        plain = [label.rsplit("/", 1)[-1] for label in ours["names"]]
         for what, wanted, found in (
             ("dtype", ours["dtype"], kind),
-            ("shape", ours["shape"], shape),
-            ("names", ours["names"], ours["names"] if is_camera else labels),
+            ("shape", ours["shape"], list(theirs["shape"])),
+            ("names", ours["names"], ours["names"] if is_free or labels == plain else labels),
         ):
             if wanted != found:
                 lines.append(f"{name}: expected {what} {wanted}, got {found}")

@@ -1,4 +1,4 @@
-"""Says what is in a dataset or a checkpoint and whether it is sound: `gato inspect`."""
+"""Says what is in a dataset, a recording or a checkpoint, and if it is sound: `gato inspect`."""
 
 from __future__ import annotations
 
@@ -10,37 +10,52 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from gato_core.bags import recordings
 from gato_core.dataset import Dataset
 from gato_core.features import ACTION, STATE, state_slices
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.inspect_bag import inspect_recordings
+from gato_core.spec import Continuous, Image, summary
 
 CLIPPED_TOO_MANY = 0.05  # of one dimension's values: the limits do not fit the robot
 
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Says what is in a dataset or a checkpoint, and whether it is sound.
+    """Says what is in a dataset, a recording or a checkpoint, and whether it is sound.
 
     example: gato inspect datasets/train
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    """A dataset's folder or a checkpoint's."""
+    """The folder of a dataset, of a checkpoint, of a recording or of several; or an .mcap file."""
 
 
 def inspect(path: Path) -> dict:
     """What is there, with lists of `problems`, which make it unsound, and of `warnings`."""
-    if not path.is_dir():
-        return _unsound("nothing", f"{path}: expected a folder, got none")
+    if not path.exists():
+        return _unsound("nothing", f"{path}: expected a folder or a recording, got none")
+    kind = _kind(path)
     try:
-        if (path / "meta/info.json").exists():
+        if kind == "dataset":
             return inspect_dataset(path)
-        if (path / "model.safetensors").exists():
+        if kind == "checkpoint":
             return inspect_checkpoint(path)
+        if kind == "recording":
+            return inspect_recordings(path)
     except (ValueError, KeyError, FileNotFoundError) as error:
-        kind = "dataset" if (path / "meta").exists() else "checkpoint"
         return _unsound(kind, str(error))
-    return _unsound("nothing", f"{path}: expected meta/info.json or model.safetensors, got neither")
+    return _unsound(
+        kind,
+        f"{path}: expected meta/info.json, model.safetensors, metadata.yaml or .mcap, got none",
+    )
+
+
+def _kind(path: Path) -> str:
+    if (path / "meta").exists():
+        return "dataset"
+    if (path / "model.safetensors").exists():
+        return "checkpoint"
+    return "recording" if recordings(path) else "nothing"
 
 
 def inspect_dataset(path: Path) -> dict:
@@ -77,7 +92,7 @@ def inspect_dataset(path: Path) -> dict:
         "objects": len({row["gato/task"] for row in dataset.rows}),
         "sources": _counts(row["gato/source"] for row in dataset.rows),
         "megabytes": _megabytes(path),
-        "spec": _describe(dataset.spec),
+        "spec": summary(dataset.spec),
         "privileged": [key for key in dataset.info["features"] if key.startswith("privileged.")],
         "dimensions": dimensions,
     }
@@ -85,24 +100,26 @@ def inspect_dataset(path: Path) -> dict:
 
 def inspect_checkpoint(path: Path) -> dict:
     """Sizes, Spec and provenance; loading replays the golden sample and raises on a mismatch."""
-    from gato_core import checkpoint  # torch: only where there is a network to look at
+    from gato_core import baseline, checkpoint  # torch: only where there is a network to look at
 
-    loaded = checkpoint.load(path)
-    config = loaded.model.config
+    if checkpoint.kind(path) == checkpoint.KIND:
+        network, spec, provenance = checkpoint.load(path)
+        names = ("num_layers", "width", "context_timesteps", "action_mode")
+    else:
+        network, provenance = baseline.load(path)
+        spec, names = network.spec, ("channels", "width", "num_components")
     return {
         "kind": "checkpoint",
         "sound": True,
         "problems": [],
         "warnings": [],
-        "parameters": sum(p.numel() for p in loaded.model.parameters()),
-        "layers": config.num_layers,
-        "width": config.width,
-        "context_timesteps": config.context_timesteps,
-        "action_mode": config.action_mode,
+        "network": checkpoint.kind(path),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        **{name.removeprefix("num_"): getattr(network.config, name) for name in names},
         "megabytes": _megabytes(path),
-        "spec": _describe(loaded.spec),
+        "spec": summary(spec),
         "resumable": (path / "training_state").is_dir(),
-        "provenance": loaded.provenance,
+        "provenance": provenance,
     }
 
 
@@ -121,6 +138,9 @@ def report(found: dict) -> list[str]:
     for key, value in found.items():
         if key == "spec":
             lines += ["spec:", *(f"  {line}" for line in value)]
+        elif key == "topics":
+            lines.append(f"  {'topic':<36} {'messages':>8} {'Hz':>7} {'silent s':>8}  type")
+            lines += [_topic_row(name, topic) for name, topic in value.items()]
         elif key == "dimensions":
             lines.append(_row("dimension", ("low", "min", "mean", "std", "max", "high", "clipped")))
             lines += [_row(name, values.values()) for name, values in value.items()]
@@ -203,19 +223,6 @@ def _check_images(dataset: Dataset) -> list[str]:
     return problems
 
 
-def _describe(spec: Spec) -> list[str]:
-    """One line for each key, the action and the rate."""
-    modalities = {**spec.observation, "action": spec.action}
-    lines = []
-    for key, modality in modalities.items():
-        names = f" {', '.join(modality.names)}" if hasattr(modality, "names") else ""
-        unit = f" [{modality.unit}]" if isinstance(modality, Continuous) else ""
-        kind = type(modality).__name__
-        lines.append(f"{key}: {kind} {tuple(modality.shape)}{unit}{names}")
-    return [*lines, f"control_timestep: {spec.control_timestep} s, "
-            f"{spec.tokens_per_timestep} tokens a timestep"]  # fmt: skip
-
-
 def _unsound(kind: str, problem: str) -> dict:
     return {"kind": kind, "sound": False, "problems": [problem], "warnings": []}
 
@@ -231,6 +238,11 @@ def _counts(values) -> dict[str, int]:
 
 def _megabytes(path: Path) -> float:
     return round(sum(p.stat().st_size for p in path.rglob("*") if p.is_file()) / 1e6, 1)
+
+
+def _topic_row(name: str, topic: dict) -> str:
+    numbers = f"{topic['messages']:>8} {topic['hz']:>7} {topic['longest_silence_s']:>8}"
+    return f"  {name:<36} {numbers}  {topic['type']}"
 
 
 def _row(name: str, values) -> str:

@@ -247,6 +247,19 @@ def check_crop(crop: tuple[float, ...]) -> None:
         )
 
 
+def summary(spec: Spec) -> list[str]:
+    """One line for each key, the action and the rate."""
+    modalities = {**spec.observation, "action": spec.action}
+    lines = []
+    for key, modality in modalities.items():
+        names = f" {', '.join(modality.names)}" if hasattr(modality, "names") else ""
+        unit = f" [{modality.unit}]" if isinstance(modality, Continuous) else ""
+        kind = type(modality).__name__
+        lines.append(f"{key}: {kind} {tuple(modality.shape)}{unit}{names}")
+    return [*lines, f"control_timestep: {spec.control_timestep} s, "
+            f"{spec.tokens_per_timestep} tokens a timestep"]  # fmt: skip
+
+
 def _describe(value: object) -> str:
     if isinstance(value, np.ndarray):
         return f"{value.dtype} {value.shape}"

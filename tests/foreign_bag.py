@@ -44,6 +44,18 @@ class Writer:
         )
         self._write("joint_states", time, message)
 
+    def stamped_joints(self, time: float, stamp: int) -> None:
+        """One joint, with any stamp in ns."""
+        moment = TYPES.types["builtin_interfaces/msg/Time"](stamp // 10**9, stamp % 10**9)
+        message = TYPES.types["sensor_msgs/msg/JointState"](
+            header=TYPES.types["std_msgs/msg/Header"](stamp=moment, frame_id=""),
+            name=["elbow"],
+            position=np.zeros(1),
+            velocity=np.zeros(0),
+            effort=np.zeros(0),
+        )
+        self._write("joint_states", time, message)
+
     def picture(self, time: float, stamp: float) -> None:
         pixels = picture(stamp)
         if self._connections["wrist/image_raw"].msgtype.endswith("CompressedImage"):
