@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -32,13 +33,26 @@ def write_json(path: Path, data: Mapping) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path to write to that becomes `path`, durably, when the block ends without an error."""
+    """A path to write to that becomes `path`, durably, when the block ends without an error.
+
+    After an error, such as a full disk, `path` is what it was and nothing is left beside it.
+    Raises OSError naming the file and the room there is.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    yield temporary
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        free = shutil.disk_usage(path.parent).free / 1e6
+        told = f"{path}: expected to write the file, got {error} ({free:.0f} MB free)"
+        raise OSError(error.errno, told) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     folder = os.open(path.parent, os.O_RDONLY)
     os.fsync(folder)  # the rename itself
     os.close(folder)
