@@ -11,8 +11,14 @@ import rclpy
 import ros_examples
 import yaml
 
-from gato_ros import policy_parameters, recorder_parameters, sim_parameters
-from gato_ros.parameters import declare
+from gato_ros import (
+    policy_parameters,
+    recorder_parameters,
+    sim_parameters,
+    status_node,
+    teleop_parameters,
+    viewer_node,
+)
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "ros2_ws/src/gato_ros/gato_ros").glob("*.py"))
@@ -74,7 +80,9 @@ def flat(params: dict, prefix: str = "") -> dict:
         ("sim_node", sim_parameters.declare_all),
         ("policy_node", policy_parameters.declare_all),
         ("recorder", recorder_parameters.declare_all),
-        ("status_node", lambda node: declare(node, "report", "", "")),
+        ("teleop", teleop_parameters.declare_all),
+        ("viewer", viewer_node.declare_all),
+        ("status_node", status_node.declare_all),
     ],
 )
 def test_parameter_file_names_exactly_the_parameters_of_its_nodes(name, declare_all):

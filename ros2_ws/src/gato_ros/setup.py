@@ -11,8 +11,9 @@ setup(
     maintainer_email="gato-stack@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["gato_ros"]),
+    package_data={"gato_ros": ["viewer.html"]},
     # the nodes also need gato_core and gato_sim, which the package gato_bringup installs
-    install_requires=["numpy>=2", "opencv-python-headless", "setuptools"],
+    install_requires=["numpy>=2", "opencv-python-headless", "setuptools", "mcap", "rosbags"],
     extras_require={"test": ["pytest"]},
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/gato_ros"]),
@@ -23,6 +24,9 @@ setup(
             "policy_node = gato_ros.nodes:policy_node",
             "sim_node = gato_ros.nodes:sim_node",
             "status_node = gato_ros.nodes:status_node",
+            "recorder = gato_ros.nodes:recorder",
+            "teleop = gato_ros.nodes:teleop",
+            "viewer = gato_ros.nodes:viewer",
         ],
     },
     zip_safe=False,

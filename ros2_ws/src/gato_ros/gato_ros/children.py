@@ -18,8 +18,12 @@ def start(
     params_file: Path,
     overrides: Mapping[str, bool | int | float | str],
     log: Path | None,
+    *,
+    keep_stdin: bool = False,
 ) -> subprocess.Popen:
     """Starts `python -m gato_ros.nodes <name>`; its output goes to `log`, or to ours with None.
+
+    keep_stdin: it reads our terminal, for a node that a person speaks to.
 
     In a session of its own, so that Ctrl-C reaches us alone and we end it in order; should we be
     killed, the kernel sends it SIGTERM.
@@ -32,7 +36,7 @@ def start(
     try:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=None if keep_stdin else subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,

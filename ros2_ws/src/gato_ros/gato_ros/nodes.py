@@ -52,6 +52,14 @@ def teleop() -> int:
     return process.run(TeleopNode, TeleopNode.run)
 
 
+def viewer() -> int:
+    _end_quietly()
+    from gato_ros import process
+    from gato_ros.viewer_node import ViewerNode
+
+    return process.run(ViewerNode, ViewerNode.run)
+
+
 def _end_quietly() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -59,7 +67,7 @@ def _end_quietly() -> None:
 
 NODES = {
     function.__name__: function
-    for function in (policy_node, sim_node, status_node, recorder, teleop)
+    for function in (policy_node, sim_node, status_node, recorder, teleop, viewer)
 }
 
 if __name__ == "__main__":

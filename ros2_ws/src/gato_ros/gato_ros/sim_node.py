@@ -173,6 +173,7 @@ class SimNode(Node):
             self._time += STEP_NS
             if self._progress["step"] % REPORT_STEPS == 0:
                 self._report_episode()
+        self._report_episode()  # the last step too, whatever its number
         self._results.append({"triplet": list(self.env.triplet), **self._progress})
 
     def _is_done(self) -> bool:

@@ -1,7 +1,8 @@
 """Runs robot, policy and status view over ROS 2, without ros2cli: `gato stack`.
 
-Three processes with the parameters of one file, the same that `ros2 launch` reads. Ctrl-C, or the
-end of the asked episodes, ends all of them in order and leaves a report and a video.
+Processes with the parameters of one file, the same that `ros2 launch` reads. Instead of a policy
+the scripted expert or a person may act; a recorder and a viewer come along when asked. Ctrl-C, or
+the end of the asked episodes, ends all of them in order and leaves a report and a video.
 """
 
 from __future__ import annotations
@@ -15,12 +16,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import rclpy
 import tyro
 import yaml
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from std_msgs.msg import String
+from std_srvs.srv import SetBool
 
 from gato_ros import children, lifecycle, paths, topics, transport
 from gato_ros.process import spinning
@@ -29,13 +33,15 @@ from gato_ros.stopping import Stop, on_signals
 LOAD_TIMEOUT = 120.0  # s for a process to load torch, or MuJoCo and the scene, and to answer
 END_TIMEOUT = 15.0  # s for a process to end, the video's completion included
 SIM, POLICY, STATUS = "sim_node", "policy_node", "status_node"
+RECORDER, TELEOP, VIEWER = "recorder", "teleop", "viewer"
+STOP_AFTER = 20  # steps of success with the gripper away, then a demonstration ends
 
 
 @dataclass(frozen=True)
 class StackConfig:
     """The policy moves the simulated robot over ROS 2; Ctrl-C ends it.
 
-    example: gato stack --episodes 2 --task rgb_test_triplet3
+    example: gato stack --episodes 2 --task rgb_test_triplet3 --viewer
     """
 
     episodes: int = 0
@@ -44,6 +50,12 @@ class StackConfig:
     """A task such as rgb_test_triplet3, or red, green and blue ids "r3,s0,b2"."""
     checkpoint: str | None = None
     """Folder of the trained policy."""
+    policy: Literal["checkpoint", "expert", "keyboard", "joystick"] = "checkpoint"
+    """Who acts: the trained policy, the scripted expert, or a person."""
+    record: Path | None = None
+    """Folder for recordings of every episode, as `gato convert` reads them."""
+    viewer: bool = False
+    """Show cameras, joints, latency and state in the browser."""
     params_file: str = "config/stack.yaml"
     """Parameters of all nodes; the flags above take precedence."""
     duration: float | None = None
@@ -65,13 +77,31 @@ class StackConfig:
     def folder(self) -> Path:
         return self.out or Path("outputs/stack") / time.strftime("%Y-%m-%d_%H-%M-%S")
 
+    @property
+    def actor(self) -> str | None:
+        """The node that acts; None when the robot's own process does, with the expert."""
+        return {"checkpoint": POLICY, "expert": None}.get(self.policy, TELEOP)
+
     def overrides(self, folder: Path) -> dict[str, dict]:
         """Parameters of each node that flags set."""
         sim = {"episodes": self.episodes} | ({"task": self.task} if self.task else {})
         if self.video:
             sim["video"] = str(folder / "video.mp4")
-        policy = {"checkpoint": self.checkpoint} if self.checkpoint else {}
-        return {SIM: sim, POLICY: policy, STATUS: {"report": str(folder / "report.json")}}
+        if self.record and self.policy != "checkpoint":
+            sim["stop_after"] = STOP_AFTER
+        by_person = self.actor == TELEOP
+        return {
+            SIM: sim,
+            POLICY: {"checkpoint": self.checkpoint} if self.checkpoint else {},
+            STATUS: {"report": str(folder / "report.json"), "quiet": by_person},
+            RECORDER: {
+                "folder": str(self.record),
+                # a person begins and ends recordings by keys
+                "mode": "service" if by_person else "episode",
+            },
+            TELEOP: {"device": self.policy} if by_person else {},
+            VIEWER: {},
+        }
 
 
 class StackError(Exception):
@@ -79,7 +109,7 @@ class StackError(Exception):
 
 
 class Stack:
-    """The three processes and the node that leads them through their states."""
+    """The processes and the node that leads them through their states."""
 
     def __init__(self, config: StackConfig, folder: Path, stop: Stop) -> None:
         self.config, self.folder, self.stop = config, folder, stop
@@ -87,9 +117,12 @@ class Stack:
         self._is_active = False
 
     def start(self) -> None:
-        """Starts robot and policy; they load at the same time."""
-        self._start(SIM)
-        self._start(POLICY)
+        """Starts what takes long to load, all at the same time."""
+        names = [SIM, POLICY if self.config.actor == POLICY else None]
+        names += [RECORDER if self.config.record else None, VIEWER if self.config.viewer else None]
+        for name in names:
+            if name:
+                self._start(name)
 
     def _start(self, name: str) -> None:
         config = self.config
@@ -97,7 +130,8 @@ class Stack:
             name,
             paths.find(config.params_file),
             config.overrides(self.folder)[name],
-            None if name == STATUS else self._log(name),
+            None if name in (STATUS, TELEOP) else self._log(name),
+            keep_stdin=name == TELEOP,
         )
 
     def _log(self, name: str) -> Path:
@@ -106,13 +140,50 @@ class Stack:
     def bring_up(self, node: Node) -> None:
         """Loads and checks the policy, waits for the robot, starts control. Raises StackError."""
         print("[2/3] loading robot and policy", flush=True)
-        self._transition(node, lifecycle.CONFIGURE)
+        by_policy = self.config.actor == POLICY
+        if by_policy:
+            self._transition(node, lifecycle.CONFIGURE)
         self._wait_for(lambda: node.count_publishers(topics.JOINT_STATES), f"{SIM}'s joint states")
         self._start(STATUS)
         self._wait_for(lambda: node.count_subscribers(topics.EPISODE), STATUS)
+        if self.config.viewer:
+            self._wait_for(lambda: "http://" in self._log(VIEWER).read_text(), VIEWER)
+            print(self._log(VIEWER).read_text().strip(), flush=True)
+        if self.config.actor == TELEOP:
+            print("[3/3] control by hand; Ctrl-C ends it", flush=True)
+            self._start(TELEOP)
+            return
+        self._await_recording(node)
         print("[3/3] control; Ctrl-C ends it", flush=True)
-        self._transition(node, lifecycle.ACTIVATE)
-        self._is_active = True
+        if by_policy:
+            self._transition(node, lifecycle.ACTIVATE)
+            self._is_active = True
+        else:
+            self._let_expert_act(node)
+
+    def _await_recording(self, node: Node) -> None:
+        """Nothing moves before the recorder has passed its checks. Raises StackError."""
+        if not self.config.record:
+            return
+        said: list[dict] = [{}]
+
+        def hear(message: String) -> None:
+            said.append(json.loads(message.data))
+
+        listening = node.create_subscription(String, topics.RECORDER, hear, topics.LATCHED)
+        try:
+            self._wait_for(lambda: said[-1].get("state") == "recording", "a sound recording")
+        except StackError as error:
+            problems = "\n  ".join(said[-1].get("problems", []))
+            raise StackError(f"{error}\n  {problems}") from error
+        finally:
+            node.destroy_subscription(listening)
+
+    def _let_expert_act(self, node: Node) -> None:
+        client = node.create_client(SetBool, f"{SIM}/expert")
+        self._wait_for(client.service_is_ready, f"{SIM}'s expert")
+        future = client.call_async(SetBool.Request(data=True))
+        self._wait_for(future.done, f"{SIM}'s expert")
 
     def _wait_for(self, is_there: Callable[[], int], what: str) -> None:
         end = time.monotonic() + LOAD_TIMEOUT
@@ -135,7 +206,7 @@ class Stack:
         """False once asked to stop or when the robot ended well. Raises StackError for a death."""
         for name, process in self.processes.items():
             if process.poll():
-                reason = "" if name == STATUS else children.complaint(self._log(name))
+                reason = children.complaint(self._log(name)) if self._log(name).exists() else ""
                 raise StackError(f"{name} ended with status {process.returncode}:\n{reason}")
         return not self.stop.is_set() and self.processes[SIM].poll() is None
 
@@ -150,7 +221,7 @@ class Stack:
         if self._is_active and self.processes[POLICY].poll() is None:
             with contextlib.suppress(TimeoutError):
                 lifecycle.change_state(node, POLICY, lifecycle.DEACTIVATE, timeout=END_TIMEOUT)
-        for name in (SIM, POLICY, STATUS):
+        for name in (TELEOP, SIM, POLICY, RECORDER, VIEWER, STATUS):
             if name in self.processes:
                 children.end(self.processes[name], END_TIMEOUT)
 

@@ -23,20 +23,36 @@ LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a fi
 LAST_MESSAGES = 0.3  # s to wait for what the other nodes say when they end
 
 
+def declare_all(node: Node) -> tuple[str, bool]:
+    """Declares all parameters on a node and reads them."""
+    return (
+        declare(node, "report", "", "JSON file to write; empty writes none"),
+        declare(node, "quiet", False, "show no line: another node has the terminal"),
+    )
+
+
 class StatusNode(Node):
     """Listens to `diagnostics` and `episode`."""
 
     def __init__(self) -> None:
         super().__init__("status_node")
         self._report_file = declare(self, "report", "", "JSON file to write; empty writes none")
+        self._is_quiet = declare(
+            self, "quiet", False, "show no line: another node has the terminal"
+        )
         self._started = time.time()
         self._policy: dict = {}
         self._episode: dict = {}
+        self._recorder: dict = {}
+        self.create_subscription(String, topics.RECORDER, self._on_recorder, topics.LATCHED)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 10)
         self.create_subscription(String, topics.EPISODE, self._on_episode, topics.LATCHED)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._policy = diagnostics.values_of(message, "policy_node") or self._policy
+
+    def _on_recorder(self, message: String) -> None:
+        self._recorder = json.loads(message.data)
 
     def _on_episode(self, message: String) -> None:
         self._episode = json.loads(message.data)
@@ -45,6 +61,8 @@ class StatusNode(Node):
         """Shows the line until `stop`, then writes the report."""
         is_terminal = sys.stdout.isatty()
         while not stop.wait(LINE_PERIOD if is_terminal else LOG_PERIOD):
+            if self._is_quiet:
+                continue
             text = line(self._policy, self._episode)
             print(
                 f"\r\033[K{text}" if is_terminal else text,
@@ -52,7 +70,7 @@ class StatusNode(Node):
                 flush=True,
             )
         time.sleep(LAST_MESSAGES)
-        if is_terminal:
+        if is_terminal and not self._is_quiet:
             print()
         if self._report_file:
             file = Path(self._report_file)
@@ -63,6 +81,7 @@ class StatusNode(Node):
         """Control rate, latency per stage and episodes, JSON-ready."""
         return {
             "policy": self._policy,
+            "recorder": self._recorder,
             "episodes": self._episode,
             "wall_seconds": time.time() - self._started,
             "machine": machine(),

@@ -19,17 +19,15 @@ from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from gato_ros import teleop, terminal, topics
+from gato_ros import teleop, teleop_parameters, terminal, topics
 from gato_ros.commands import Commander
 from gato_ros.control import Command
 from gato_ros.ingest import Gripper
-from gato_ros.parameters import declare, refuse_unknown
 from gato_ros.reading import joint_positions
 from gato_ros.robot import Robot
 from gato_ros.safety import Limiter, SafetyLimits
 from gato_ros.stopping import Stop
 from gato_sim.arm import sawyer
-from gato_sim.constants import MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
 from gato_sim.controller import Controller
 from gato_sim.tasks import robot_spec
 
@@ -43,13 +41,24 @@ class TeleopNode(Node):
 
     def __init__(self) -> None:
         super().__init__("teleop")
-        self._declare()
+        parameters = teleop_parameters.declare_all(self)
+        self._device = parameters.device
+        self._keyboard = teleop.Keyboard(parameters.speeds)
+        self._joystick = teleop.Joystick(parameters.speeds, parameters.buttons)
+        self._source = self._keyboard if self._device == "keyboard" else self._joystick
+        self._robot = Robot(sawyer(), Gripper(), (), 64, "whole", 1 / parameters.control_rate)
         self._spec = robot_spec(())
         self._controller = Controller(self._robot.arm, self._robot.control_timestep)
         self._limiter = Limiter(self._controller, SafetyLimits(), self._robot.control_timestep)
         create = partial(self.create_publisher, qos_profile=topics.COMMAND)
         self._commander = Commander(
-            create, self._command, "velocity", self._robot, self._spec, "base", source=self._device
+            create,
+            parameters.command,
+            "velocity",
+            self._robot,
+            self._spec,
+            "base",
+            source=self._device,
         )
         self._arrived = threading.Condition()
         self._state: JointState | None = None
@@ -69,33 +78,6 @@ class TeleopNode(Node):
             name: self.create_client(Trigger, name)
             for name in ("recorder/start", "recorder/stop", "recorder/discard", "sim_node/reset")
         }
-
-    def _declare(self) -> None:
-        param = partial(declare, self)
-        self._device = param(
-            "device", "keyboard", "of the person", choices=("keyboard", "joystick")
-        )
-        speeds = teleop.Speeds(
-            param("linear_speed", MAX_LINEAR_VELOCITY, "m/s", low=0.0, high=MAX_LINEAR_VELOCITY),
-            param("yaw_speed", MAX_ANGULAR_VELOCITY, "rad/s", low=0.0, high=MAX_ANGULAR_VELOCITY),
-        )
-        axes = param("axes", ["1", "0", "4", "3"], "of a joystick: x, y, z and yaw")
-        buttons = teleop.Buttons(
-            tuple(_axis(axis) for axis in axes),
-            param("deadman_button", 4, "to be held for motion", low=0, high=63),
-            param("grip_button", 0, "opens and closes the gripper", low=0, high=63),
-        )
-        if len(buttons.axes) != 4:
-            raise ValueError(f"axes: expected x, y, z and yaw, got {axes}")
-        self._command = param(
-            "command", "velocity", "of the arm", choices=("velocity", "trajectory", "twist")
-        )
-        rate = param("control_rate", 20.0, "states a second", low=0.1, high=1000.0)
-        refuse_unknown(self)
-        self._keyboard = teleop.Keyboard(speeds)
-        self._joystick = teleop.Joystick(speeds, buttons)
-        self._source = self._keyboard if self._device == "keyboard" else self._joystick
-        self._robot = Robot(sawyer(), Gripper(), (), 64, "whole", 1 / rate)
 
     # Callbacks, in the background thread.
 
@@ -214,9 +196,3 @@ class TeleopNode(Node):
             is_recording = recorder["state"] == "recording"
             parts.append(f"recording {recorder['seconds']:.1f} s" if is_recording else "idle")
         return " | ".join([*parts, self._words])[:100]
-
-
-def _axis(text: str) -> int:
-    if not text.isdigit():
-        raise ValueError(f"axes: expected numbers of axes such as '1', got {text!r}")
-    return int(text)
