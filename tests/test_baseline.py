@@ -12,7 +12,10 @@ from train_examples import SPEC
 from gato_core import baseline, checkpoint
 from gato_core.baseline import Actor, BaselineConfig, load_policy
 from gato_core.dataset import Dataset
+from gato_core.inspect import inspect
 from gato_core.spec import Continuous, Discrete, Spec, Text
+from gato_sim.evaluate import EvaluateConfig, evaluate
+from gato_sim.tasks import robot_spec
 from gato_training.baseline import (
     BaselineTrainConfig,
     Learner,
@@ -133,6 +136,15 @@ def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_pa
     save_file({k: v + 0.1 for k, v in weights.items()}, tmp_path / "bc/model.safetensors")
     with pytest.raises(ValueError, match="SHA-256"):
         load_policy(tmp_path / "bc")
+
+
+def test_evaluation_and_inspection_open_a_baseline(tmp_path):
+    baseline.save(tmp_path / "crr", "crr", Actor(robot_spec(), SMALL), {"step": 1})
+    quick = {"physics": "stable", "max_steps": 4, "workers": 0, "videos": 0, "episodes": 1}
+    config = EvaluateConfig(tmp_path / "crr", suite=("selection",), out=tmp_path, **quick)
+    assert evaluate(config)["num_episodes"] == 1
+    found = inspect(tmp_path / "crr")
+    assert found["sound"] and found["network"] == "crr" and found["components"] == 2
 
 
 def test_words_and_discrete_actions_are_refused():
