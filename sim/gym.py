@@ -139,4 +139,4 @@ class RgbStacking(gymnasium.Env):
         return {"success_strict": self._env.success_strict(), "triplet": self._env.triplet}
 
 
-gymnasium.register("gato/RgbStacking-v0", entry_point=RgbStacking)
+gymnasium.register("gato/RgbStacking-v0", entry_point="gato_sim.gym:RgbStacking")
