@@ -174,9 +174,7 @@ def figures(rows: dict[str, np.ndarray], ours: dict, run: np.ndarray) -> dict[st
             np.median(np.abs(ours["qpos"] - rows["after/qpos"]).max(1))
         ),
         f"qpos after 50 steps, ours, MuJoCo {version}": _worst(run, recorded),
-        f"arm's joints after 50 steps (rad), MuJoCo {version}": _worst(
-            run[:, :7], recorded[:, :7]
-        ),
+        f"arm's joints after 50 steps (rad), MuJoCo {version}": _worst(run[:, :7], recorded[:, :7]),
         "observations of the same states": float(max(e.max() for e in observed.values())),
         "joint commands for the same actions (rad/s)": _worst(ours["ctrl"], rows["after/ctrl"]),
         "rewards that differ": int((ours["reward"] != rows["reward"]).sum()),

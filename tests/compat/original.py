@@ -31,8 +31,8 @@ NUM_APPROACH = 80
 OFFSETS = ((0, 0, 0.062), (0.02, 0, 0.062), (0.055, 0, 0.062), (0, -0.06, 0.01), (0, 0, 0.12))
 
 
-def build(code: Path, task: str):
-    """The environment with all observations and the sparse reward."""
+def build(code: Path, task: str, observations: str = "ALL"):
+    """The environment with a set of observations and the sparse reward."""
     sys.path.insert(0, str(code))
     from dm_robotics.agentflow.preprocessors import observation_transforms
 
@@ -42,8 +42,8 @@ def build(code: Path, task: str):
     )
     from rgb_stacking import environment
 
-    sets = environment.ObservationSet
-    return environment.rgb_stacking(task, sets.ALL, use_sparse_reward=True)
+    chosen = environment.ObservationSet[observations]
+    return environment.rgb_stacking(task, chosen, use_sparse_reward=True)
 
 
 def physics_of(env):
@@ -175,7 +175,7 @@ def main() -> None:
         for mesh_set in ("full", "hull"):
             ours = load(arguments.ours / mesh_set)
             rows[f"replay/{mesh_set}"] = replay(ours, rows, arguments.steps)
-    np.savez_compressed(arguments.out / "trajectory.npz", **rows)
+    np.savez_compressed(arguments.out / "trajectory.npz", task=arguments.task, **rows)
     (arguments.out / "fields.json").write_text(json.dumps(fields))
     env.close()
 
