@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from rclpy.experimental.events_executor import EventsExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
+from gato_ros import transport
 from gato_ros.stopping import Stop, on_signals
 
 AnyNode = TypeVar("AnyNode", bound=Node)
@@ -46,10 +48,12 @@ def spinning(node: Node) -> Iterator[None]:
 def run(create: Callable[[], AnyNode], loop: Callable[[AnyNode, Stop], int | None]) -> int:
     """Creates a node and runs `loop(node, stop)` in the main thread; returns the exit status.
 
-    SIGINT and SIGTERM only set `stop`, so the loop can still publish what must come last. What the
-    user got wrong (ValueError and the like) ends with one line on stderr and status 1.
+    DDS keeps to this machine unless the environment says otherwise. SIGINT and SIGTERM only set
+    `stop`, so the loop can still publish what must come last. What the user got wrong (ValueError
+    and the like) ends with one line on stderr and status 1.
     """
     stop = on_signals()
+    os.environ |= transport.of_node(os.environ)
     try:
         rclpy.init(args=sys.argv, signal_handler_options=SignalHandlerOptions.NO)
         node = create()
