@@ -6,9 +6,8 @@ measured on one and on two made-up sequences, and multiplied.
 
 from __future__ import annotations
 
-import contextlib
 import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,18 +25,22 @@ from gato_training.learner import Learner
 from gato_training.processes import Processes
 
 FLOAT = 4  # bytes
+OUTSIDE = -1  # of the blocks
+KERNELS = 100_000_000  # bytes of code and buffers that torch makes when it first computes
+WORK = 3  # times what a block keeps, for gradients and what comes and goes within it: measured
 
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes that a forward pass keeps: per sequence in and outside of blocks, and once."""
+    """Bytes a forward pass keeps: per sequence in all blocks, the largest, outside; and once."""
 
     blocks: float
+    block: float
     rest: float
     fixed: float
 
 
-NOTHING = Kept(0.0, 0.0, 0.0)
+NOTHING = Kept(0.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -80,8 +83,8 @@ def num_parameters(config: ModelConfig) -> int:
 def kept(learner: Learner, config: TrainConfig) -> Kept:
     """Measured on one and on two sequences, without a backward pass."""
     few, more = (_kept(learner, config, number) for number in (1, 2))
-    blocks, rest = more[0] - few[0], more[1] - few[1]
-    return Kept(blocks, rest, max(0, sum(few) - blocks - rest))
+    *blocks, rest = (b - a for a, b in zip(few, more))
+    return Kept(sum(blocks), max(blocks), rest, max(0, sum(few) - sum(blocks) - rest))
 
 
 def estimate(
@@ -92,20 +95,20 @@ def estimate(
     program: int,
     processes: Processes,
 ) -> Estimate:
-    """The peak of one process, its GPU included. program: bytes it had before the network."""
+    """The peak of one process, its GPU included. program: bytes it has before the network."""
     spec = datasets[0].spec
     count = FLOAT * num_parameters(sizes)
     parts = processes.num if config.sharding == "fsdp" else 1
     length = sizes.context_timesteps * spec.tokens_per_timestep
-    block = kept.blocks / sizes.num_layers
-    activations = kept.rest + kept.blocks + block  # the backward pass works on a block at a time
+    work = max(WORK * kept.block, kept.rest)
+    activations = kept.rest + kept.blocks + work
     if config.checkpoint_activations:
         inputs = FLOAT * sizes.num_layers * length * sizes.width
-        activations = kept.rest + inputs + 2 * block
+        activations = kept.rest + inputs + kept.block + work
     pixels = sum(np.prod(m.shape) for m in spec.observation.values() if isinstance(m, Image))
     batch = config.batch_size * sizes.context_timesteps * (2 * pixels + 17 * length)
     return Estimate(
-        program=program,
+        program=program + KERNELS,
         weights=count * (2 if config.ema is not None else 1) // parts,
         optimizer=3 * count // parts,
         activations=int(config.batch_size * activations + kept.fixed),
@@ -134,16 +137,17 @@ def check(
 def _advice(estimate: Estimate, config: TrainConfig, missing: int) -> str:
     """Flags that spare memory, those that leave the result as it is first."""
     advice = []
-    share = 1 - missing / estimate.activations
+    by_sequence = estimate.activations + estimate.batches
+    share = 1 - missing / by_sequence
     if config.batch_size > 1 and share > 0:
         size = max(1, int(config.batch_size * share))
         number = config.accumulate * -(-config.batch_size // size)
         advice.append(f"--batch-size {size} --accumulate {number} (as large an update)")
     if not config.checkpoint_activations:
-        advice.append("--checkpoint-activations (a third slower)")
+        advice.append("--checkpoint-activations (computes blocks twice)")
     if estimate.images > missing:
         advice.append(f"--memory-gb {config.memory_gb / 4:g} (reads images from disk again)")
-    return "; ".join([*advice, "a smaller --batch-size or --model"])
+    return "; ".join([*advice, "a smaller --model"])
 
 
 def host_room(num_local: int = 1) -> int:
@@ -166,46 +170,33 @@ def peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def _kept(learner: Learner, config: TrainConfig, number: int) -> tuple[int, int]:
-    """Bytes in and outside of blocks, weights left out."""
+def _kept(learner: Learner, config: TrainConfig, number: int) -> list[int]:
+    """Bytes of each block, and outside of them, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in learner.parameters()}
-    found: dict[bool, dict[int, int]] = {True: {}, False: {}}
-    inside = [False]
+    blocks = list(learner.model.blocks)
+    found: list[dict[int, int]] = [{} for _ in range(len(blocks) + 1)]
+    place = [OUTSIDE]
 
     def keep(x: Tensor) -> Tensor:
         storage = x.untyped_storage()
         if storage.data_ptr() not in weights:
-            found[inside[0]][storage.data_ptr()] = storage.nbytes()
+            found[place[0]][storage.data_ptr()] = storage.nbytes()
         return x
 
+    def set_to(value: int) -> Callable[..., None]:
+        return lambda *_: place.__setitem__(0, value)
+
+    hooks = [b.register_forward_pre_hook(set_to(i)) for i, b in enumerate(blocks)]
+    hooks += [b.register_forward_hook(set_to(OUTSIDE)) for b in blocks]
     tokens, positions = _sequences(learner, config, number)
     bf16 = config.precision == "bf16"
-    device = tokens.id.device.type
-    with torch.random.fork_rng(), _flagged(learner, inside):
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-            with torch.autocast(device, torch.bfloat16, enabled=bf16):
-                result = learner.train()(tokens, positions)
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        with torch.autocast(tokens.id.device.type, torch.bfloat16, enabled=bf16):
+            result = learner.train()(tokens, positions)
     del result
-    return sum(found[True].values()), sum(found[False].values())
-
-
-@contextlib.contextmanager
-def _flagged(learner: Learner, inside: list[bool]) -> Iterator[None]:
-    """Tells, while the block runs, whether a transformer block computes."""
-
-    def set_to(value: bool):
-        def hook(*_: object) -> None:
-            inside[0] = value
-
-        return hook
-
-    hooks = [b.register_forward_pre_hook(set_to(True)) for b in learner.model.blocks]
-    hooks += [b.register_forward_hook(set_to(False)) for b in learner.model.blocks]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    for hook in hooks:
+        hook.remove()
+    return [sum(each.values()) for each in found]
 
 
 def _sequences(
