@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,13 +20,14 @@ import numpy as np
 import torch
 import tyro
 
-from gato_core.model import Gato, preset
+from gato_core.model import Gato, ModelConfig, preset
 from gato_core.packed import pack
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.roofline import Machine, measure_machine, passes
 from gato_core.spec import Continuous, Image, Modality, Spec
 from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
 
 STAGES = ("tokenize", "prefill", "decode", "step", "cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -59,9 +61,17 @@ class BenchConfig:
             if name not in DTYPES:
                 raise ValueError(f"dtypes: expected {sorted(DTYPES)}, got {name!r}")
         for name in self.presets:
-            preset(name)
-        if self.num_steps < 1:
-            raise ValueError(f"num_steps: expected >= 1, got {self.num_steps}")
+            for mode in self.action_modes:
+                self.model_config(name, mode)
+        Tokenizer(robot(self.image_size), Vocabulary())  # refuses cameras that are none
+        for name in ("num_steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
+
+    def model_config(self, name: str, action_mode: str) -> ModelConfig:
+        """A preset with this context. Errors as of `preset` and `ModelConfig`."""
+        context = self.context_timesteps
+        return replace(preset(name), action_mode=action_mode, context_timesteps=context)
 
 
 def robot(image_size: int) -> Spec:
@@ -138,20 +148,17 @@ def _policy(model: Gato, spec: Spec) -> Policy:
     return GatoPolicy(pack(model), tokenizer)
 
 
-def _models(config: BenchConfig) -> list[tuple[str, Gato, Spec]]:
-    """Names, float32 models and their robots."""
+def _models(config: BenchConfig) -> Iterator[tuple[str, Gato, Spec]]:
+    """Names, float32 models and their robots, one after the other: large ones need the room."""
     if config.checkpoint is not None:
         from gato_core import checkpoint
 
         loaded = checkpoint.load(config.checkpoint)
-        return [(str(config.checkpoint), loaded.model, loaded.spec)]
-    sizes = [
-        replace(preset(name), action_mode=mode, context_timesteps=config.context_timesteps)
-        for name in config.presets
-        for mode in config.action_modes
-    ]
-    names = [name for name in config.presets for _ in config.action_modes]
-    return [(name, Gato(size), robot(config.image_size)) for name, size in zip(names, sizes)]
+        yield str(config.checkpoint), loaded.model, loaded.spec
+        return
+    for name in config.presets:
+        for mode in config.action_modes:
+            yield name, Gato(config.model_config(name, mode)), robot(config.image_size)
 
 
 def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConfig) -> dict:
@@ -164,6 +171,19 @@ def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConf
         met = [rate for rate in config.rates if row[stage]["p99"] <= 1e3 / rate]
         row[key] = max(met, default=None)
     return row
+
+
+def _rows(dtype: str, config: BenchConfig) -> list[dict]:
+    """Measures every model in one dtype, and shows each row as it is there."""
+    machine, rows = measure_machine(config.device, DTYPES[dtype]), []
+    for name, model, spec in _models(config):
+        model = model.to(device=config.device, dtype=DTYPES[dtype])
+        row = _row(name, model, spec, machine, config) | {"dtype": dtype}
+        row["gb_per_s"] = round(machine.bandwidth / 1e9, 1)
+        row["gflop_per_s"] = round(machine.flops / 1e9, 1)
+        rows.append(row)
+        _show(row)
+    return rows
 
 
 def _show(row: dict) -> None:
@@ -184,16 +204,12 @@ def main() -> int:
         print(f"gato bench: expected a GPU for --device {config.device}, got none", file=sys.stderr)
         return 1
     torch.set_num_threads(config.threads)
-    rows = []
     print("milliseconds as p50/p95/p99; cpu is CPU time, of all threads")
-    for dtype in config.dtypes:
-        machine = measure_machine(config.device, DTYPES[dtype])
-        for name, model, spec in _models(config):
-            model = model.to(device=config.device, dtype=DTYPES[dtype])
-            row = _row(name, model, spec, machine, config) | {"dtype": dtype}
-            rows.append(row | {"gb_per_s": round(machine.bandwidth / 1e9, 1)})
-            rows[-1]["gflop_per_s"] = round(machine.flops / 1e9, 1)
-            _show(row)
+    try:
+        rows = [row for dtype in config.dtypes for row in _rows(dtype, config)]
+    except (ValueError, OSError) as error:
+        print(f"gato bench: {error}", file=sys.stderr)
+        return 1
     print(json.dumps(hardware(config.device, config.threads) | {"ms": rows}))
     return 0
 

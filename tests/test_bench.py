@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from core_examples import SMALL, tiny
 
-from gato_core.bench import BenchConfig, made_up, robot
+from gato_core.bench import BenchConfig, made_up, main, robot
 from gato_core.model import Gato, preset
 from gato_core.roofline import Machine, Pass, passes
 from gato_core.spec import Discrete, Spec, Text
@@ -80,5 +80,19 @@ def test_what_runs_on_a_gpu_goes_the_same_way_on_a_cpu():
 def test_what_does_not_exist_is_refused():
     with pytest.raises(ValueError, match="preset: expected one of .* got 'huge'"):
         BenchConfig(presets=("huge",))
-    with pytest.raises(ValueError, match="dtypes: expected .* got 'int8'"):
-        BenchConfig(dtypes=("int8",))
+    for change, message in (
+        ({"dtypes": ("int8",)}, "dtypes: expected .* got 'int8'"),
+        ({"action_modes": ("fast",)}, "action_mode: expected one of .* got 'fast'"),
+        ({"context_timesteps": 0}, "context_timesteps: expected >= 1, got 0"),
+        ({"image_size": 70}, "Image height: expected a positive multiple of 16, got 70"),
+        ({"image_size": 512}, "observation: expected at most 511 tokens a timestep, got 2063"),
+        ({"num_steps": 0}, "num_steps: expected >= 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            BenchConfig(**change)
+
+
+def test_a_missing_checkpoint_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gato bench", "--checkpoint", str(tmp_path)])
+    assert main() == 1
+    assert "expected a checkpoint's config.json, got no file" in capsys.readouterr().err
