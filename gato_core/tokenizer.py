@@ -189,8 +189,14 @@ class Tokenizer:
         return _encode(self.spec.action, action, self.vocabulary)
 
     def decode_action(self, id: np.ndarray) -> np.ndarray:
-        """Action ids (..., A) to float32 at bin centres in the Spec's unit; int64 if discrete."""
-        bins = np.asarray(id) - self.action_ids[0]
+        """Action ids (..., A) to float32 at bin centres in the Spec's unit; int64 if discrete.
+
+        Raises ValueError for ids that are no actions.
+        """
+        first, last = self.action_ids
+        bins = np.asarray(id) - first
+        if bins.size and not (0 <= bins.min() and bins.max() < last - first):
+            raise ValueError(f"action ids: expected [{first}, {last}), got {np.asarray(id)}")
         action = self.spec.action
         if isinstance(action, Discrete):
             return bins

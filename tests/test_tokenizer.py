@@ -158,6 +158,14 @@ def test_discrete_actions_have_their_own_ids(rng):
     assert np.array_equal(tokenizer.decode_action(tokenizer.encode_action(action)), action)
 
 
+def test_ids_that_are_no_actions_are_refused():
+    """A separator or a word must never become a motion."""
+    tokenizer = Tokenizer(SMALL, Vocabulary())
+    for ids in ([32000, 31999, 32001], [32000, 33023, 33024]):
+        with pytest.raises(ValueError, match=r"action ids: expected \[32000, 33024\), got \[32000"):
+            tokenizer.decode_action(np.array(ids))
+
+
 def test_padding_is_never_a_target(rng):
     tokenizer = control()
     sequences = [
