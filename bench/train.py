@@ -126,15 +126,23 @@ class Updates:
 
 
 def flops_per_token(model: Gato, spec: Spec) -> float:
-    """Of an update: forward and twice as much backward. Recomputed activations do not count."""
+    """Of an update: forward and twice as much backward. Recomputed activations do not count.
+
+    The last block works at the separator and the action tokens only, and attention is causal.
+    """
     config, length = model.config, model.config.context_timesteps * spec.tokens_per_timestep
-    weights = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() == 2)
-    attention = 2 * config.num_layers * config.num_heads * config.key_size * length / 2
+    targets = spec.num_action_tokens / spec.tokens_per_timestep
+    block = model.blocks[0]
+    first = block.attention.query_key_value.weight.numel()
+    others = (block.attention.out, block.feed_forward.up, block.feed_forward.down)
+    other = sum(layer.weight.numel() for layer in others)
+    attention = config.num_heads * config.key_size * length
+    num_full = config.num_layers - 1 + targets
+    blocks = config.num_layers * first + num_full * (other + attention)
     num_patches = sum(m.num_tokens for m in spec.observation.values() if isinstance(m, Image))
     patches = num_patches * patch_flops(model) / spec.tokens_per_timestep
-    heads = spec.num_action_tokens / spec.tokens_per_timestep
-    head = 2.0 * heads * config.vocabulary.size * config.width
-    return 3.0 * (2.0 * (weights + attention) + patches + head)
+    head = targets * config.vocabulary.size * config.width
+    return 3.0 * (2.0 * (blocks + head) + patches)
 
 
 def in_turn(steps: dict[str, Callable[[], object]], number: int) -> dict[str, dict[str, list]]:
