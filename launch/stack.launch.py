@@ -1,9 +1,11 @@
-"""Robot, policy and status view, with the parameters of one file.
+"""Robot, policy and status view, with the parameters of one file; recorder and viewer if asked.
 
-ros2 launch gato_bringup stack.launch.py task:=rgb_test_triplet3
+ros2 launch gato_bringup stack.launch.py task:=rgb_test_triplet3 viewer:=true
+ros2 launch gato_bringup stack.launch.py robot:=real params_file:=my_robot.yaml
 ros2 launch gato_bringup stack.launch.py --show-args
 """
 
+import os
 from pathlib import Path
 
 from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
@@ -26,48 +28,36 @@ from lifecycle_msgs.msg import Transition
 
 from launch import LaunchContext, LaunchDescription
 
+FLAG = ["true", "false"]
 SHARE = Path(get_package_share_directory("gato_bringup"))
 AS_IN_FILE = "; empty: as in params_file"
 
 
 def generate_launch_description() -> LaunchDescription:
     require_gato_ros()
-    arguments = [
-        DeclareLaunchArgument("namespace", default_value="", description="of all nodes and topics"),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value=str(SHARE / "config" / "stack.yaml"),
-            description="YAML file with the parameters of all nodes",
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time",
-            default_value="true",
-            choices=["true", "false"],
-            description="whether the policy follows /clock",
-        ),
-        DeclareLaunchArgument(
-            "autostart",
-            default_value="true",
-            choices=["true", "false"],
-            description="configure and activate the policy; false leaves that to you",
-        ),
-        DeclareLaunchArgument("log_level", default_value="info", description="of all nodes"),
-        DeclareLaunchArgument(
-            "network",
-            default_value="localhost",
-            choices=["localhost", "open"],
-            description="keep DDS on this machine, or leave it as the environment says",
-        ),
-        DeclareLaunchArgument(
-            "task",
-            default_value="",
-            description="rgb_test_triplet3, or object ids 'r3,s0,b2'" + AS_IN_FILE,
-        ),
-        DeclareLaunchArgument(
-            "checkpoint", default_value="", description="folder of the trained policy" + AS_IN_FILE
-        ),
+    return LaunchDescription([*arguments(), *network(), OpaqueFunction(function=nodes)])
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """What can be given, with its default and, where there are few, the choices."""
+    share = f"{SHARE}/config/stack.yaml"
+    rows = [
+        ("robot", "sim", "simulate it here, or expect its topics from elsewhere", ["sim", "real"]),
+        ("namespace", "", "of all nodes and topics", None),
+        ("params_file", share, "YAML file with the parameters of all nodes", None),
+        ("use_sim_time", "auto", "follow /clock; auto: if the robot is simulated", ["auto", *FLAG]),
+        ("autostart", "true", "configure and activate the policy, or leave that to you", FLAG),
+        ("record", "", "folder for a recording of each simulated episode; empty: none", None),
+        ("viewer", "false", "show cameras, joints, latency and state in the browser", FLAG),
+        ("log_level", "info", "of all nodes: debug, info, warn, error or fatal", None),
+        ("network", "localhost", "keep DDS on this machine, or open it", ["localhost", "open"]),
+        ("task", "", "rgb_test_triplet3, or object ids 'r3,s0,b2'" + AS_IN_FILE, None),
+        ("checkpoint", "", "folder of the trained policy" + AS_IN_FILE, None),
     ]
-    return LaunchDescription([*arguments, *keep_on_localhost(), OpaqueFunction(function=nodes)])
+    return [
+        DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
+        for name, default, text, choices in rows
+    ]
 
 
 def require_gato_ros() -> None:
@@ -81,22 +71,29 @@ def require_gato_ros() -> None:
         ) from error
 
 
-def keep_on_localhost() -> list[SetEnvironmentVariable]:
-    """As `gato stack` does; DDS then uses UDP on 127.0.0.1 alone."""
-    variables = {
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(SHARE / "config" / "fastdds_localhost.xml"),
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "SYSTEM_DEFAULT",
-    }
-    condition = IfCondition(EqualsSubstitution(LaunchConfiguration("network"), "localhost"))
-    return [SetEnvironmentVariable(*item, condition=condition) for item in variables.items()]
+def network() -> list[SetEnvironmentVariable]:
+    """As `gato stack` does: DDS uses UDP on 127.0.0.1 alone, or what the environment says."""
+    reach = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+    profile = str(SHARE / "config" / "fastdds_localhost.xml")
+    closed = {"FASTDDS_DEFAULT_PROFILES_FILE": profile, reach: "SYSTEM_DEFAULT"}
+    opened = {reach: os.environ.get(reach, "SUBNET")}
+    return [
+        SetEnvironmentVariable(
+            name,
+            value,
+            condition=IfCondition(EqualsSubstitution(LaunchConfiguration("network"), choice)),
+        )
+        for choice, variables in (("localhost", closed), ("open", opened))
+        for name, value in variables.items()
+    ]
 
 
 def nodes(context: LaunchContext) -> list:
-    """The three nodes; an argument that was given goes before the file."""
+    """The nodes that were asked for; an argument that was given goes before the file."""
+    configurations = context.launch_configurations
 
     def given(*names: str) -> dict:
-        values = {name: context.launch_configurations[name] for name in names}
-        return {name: value for name, value in values.items() if value}
+        return {name: configurations[name] for name in names if configurations[name]}
 
     def common(executable: str, overrides: dict) -> dict:
         return {
@@ -109,17 +106,32 @@ def nodes(context: LaunchContext) -> list:
             "output": "screen",
         }
 
-    use_sim_time = {"use_sim_time": context.launch_configurations["use_sim_time"] == "true"}
+    is_simulated = configurations["robot"] == "sim"
+    follows = {"auto": is_simulated, "true": True, "false": False}
+    use_sim_time = {"use_sim_time": follows[configurations["use_sim_time"]]}
     policy = LifecycleNode(**common("policy_node", {**given("checkpoint"), **use_sim_time}))
-    robot = Node(**common("sim_node", given("task")))
-    status = Node(**common("status_node", {}))
-    robot_ended = OnProcessExit(
-        target_action=robot,
-        on_exit=lambda _, context: (
-            None if context.is_shutdown else Shutdown(reason="the robot ended")
-        ),
+    started = [policy, Node(**common("status_node", {})), *autostart(policy)]
+    if folder := configurations["record"]:
+        mode = "episode" if is_simulated else "service"
+        started.append(Node(**common("recorder", {"folder": folder, "mode": mode})))
+    if configurations["viewer"] == "true":
+        started.append(Node(**common("viewer", {})))
+    if is_simulated:
+        robot = Node(**common("sim_node", given("task")))
+        started += [robot, ends_with(robot)]
+    return started
+
+
+def ends_with(robot: Node) -> RegisterEventHandler:
+    """Ends everything when the simulated robot ends."""
+    return RegisterEventHandler(
+        OnProcessExit(
+            target_action=robot,
+            on_exit=lambda _, context: (
+                None if context.is_shutdown else Shutdown(reason="the robot ended")
+            ),
+        )
     )
-    return [robot, policy, status, RegisterEventHandler(robot_ended), *autostart(policy)]
 
 
 def autostart(policy: LifecycleNode) -> list:
