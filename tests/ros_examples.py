@@ -103,6 +103,7 @@ class Probe:
         self.heard: dict[str, list] = {}
         self._changed = threading.Condition()
         self._publishers: dict[str, object] = {}
+        self._clients: dict[str, object] = {}
         self.time = 1.0
         self._stamps = threading.Event()
 
@@ -131,7 +132,9 @@ class Probe:
 
     def call(self, service: str) -> Trigger.Response:
         """The answer of a service without arguments."""
-        client = self.node.create_client(Trigger, service)
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(Trigger, service)
+        client = self._clients[service]
         assert client.wait_for_service(timeout_sec=TIMEOUT), f"waited in vain for {service}"
         future = client.call_async(Trigger.Request())
         assert eventually(future.done), f"{service} did not answer"
