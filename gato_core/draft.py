@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from gato_core.pictures import centred_square
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import PATCH_SIZE, Continuous, Image, Spec
 
 UNKNOWN = "?"
 
@@ -27,7 +27,8 @@ def continuous(values: np.ndarray, names: Sequence[str]) -> Continuous:
 
 
 def image(height: int, width: int, size: int) -> Image:
-    """`size` pixels square out of the middle of a camera's pictures."""
+    """`size` pixels square, or as many as there are, from the middle of a camera's pictures."""
+    size = min(size, min(height, width) // PATCH_SIZE * PATCH_SIZE)
     return Image(size, size, centred_square(height, width))
 
 

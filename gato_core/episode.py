@@ -45,7 +45,11 @@ class Episode:
                 f"got {self.action.shape}"
             )
         if not np.isfinite(self.action).all():
-            raise ValueError("action: expected finite values, got NaN or infinity")
+            step, dimension = np.argwhere(~np.isfinite(self.action))[0]
+            raise ValueError(
+                f"action: expected finite values, got {self.action[step]} at timestep {step} "
+                f"({spec.action.names[dimension]})"
+            )
         arrays = self.observation | self.privileged | {"reward": self.reward}
         for key, value in arrays.items():
             if len(value) != num_timesteps:

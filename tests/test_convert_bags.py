@@ -135,7 +135,7 @@ def test_bag_and_live_give_the_same_arrays(tmp_path):
             streams = [ingest.JOINT_STREAM, *ingest.camera_names(spec)]
             messages = {s: raw[plan.sources.topics[s]][plan.picks[s][index]] for s in streams}
             live, _ = ingest.observation(
-                messages, spec, Controller(), ingest.Gripper(), plan.sources.crops
+                messages, spec, Controller(), plan.sources.gripper, plan.sources.crops
             )
             assert live.keys() == offline.keys()
             for key, value in live.items():

@@ -140,10 +140,10 @@ def timesteps(plan: Plan) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
 def _timestep(
     plan: Plan, messages: Mapping[str, object], controller: Controller, time: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    gripper = ingest.Gripper(plan.bag.info.get("gripper_joint", ingest.GRIPPER_JOINT))
+    sources = plan.sources
     try:
         observation, _ = ingest.observation(
-            messages, plan.spec, controller, gripper, plan.sources.crops
+            messages, plan.spec, controller, sources.gripper, sources.crops
         )
         return observation, bag_topics.action_values(messages[ACTION], plan.spec.action)
     except ValueError as error:

@@ -11,7 +11,7 @@ import numpy as np
 from gato_core.bags import TIME, Bag
 from gato_core.spec import Continuous, Discrete, Image, Spec
 from gato_ros import ingest
-from gato_ros.ingest import Crop
+from gato_ros.ingest import Crop, Gripper
 from gato_ros.reading import image_to_array, joint_values, trajectory_values
 
 ACTION, EPISODE_START = "action", "episode_start"
@@ -36,6 +36,7 @@ class Sources:
 
     topics: dict[str, str]
     crops: dict[str, Crop]
+    gripper: Gripper
 
 
 def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
@@ -62,7 +63,7 @@ def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
                 crops[camera] = image.crop
     if problems:
         raise ValueError(f"{bag.path}: unlike the Spec:\n  " + "\n  ".join(problems))
-    return Sources(found, crops)
+    return Sources(found, crops, _gripper(bag))
 
 
 def is_ours(bag: Bag) -> bool:
@@ -94,6 +95,13 @@ def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"action: expected finite numbers, got {values.tolist()}")
     return values.astype(np.float32)
+
+
+def _gripper(bag: Bag) -> Gripper:
+    """The gripper as the recorder noted it, or the benchmark's."""
+    default = Gripper()
+    noted = bag.info.get("gripper_range", json.dumps([default.open, default.closed]))
+    return Gripper(bag.info.get("gripper_joint", default.joint), *json.loads(noted))
 
 
 def _topic(bag: Bag, role: str, given: Mapping[str, str]) -> str | None:

@@ -74,8 +74,7 @@ def convert(config: ConvertConfig) -> dict:
         for done, episode in episodes:
             progress.done = done
             if json.dumps(episode.info) not in there:
-                check_limits(episode, spec)
-                writer.add(episode)
+                _add(writer, episode, spec)
                 num_added += 1
             progress.show(f"{num_added} episodes added", last=done == total)
         num_episodes = writer.num_episodes
@@ -83,6 +82,16 @@ def convert(config: ConvertConfig) -> dict:
         raise ValueError(f"{config.source}: expected episodes, got none\n  {json.dumps(reports)}")
     summary = {"out": str(config.out), "added": num_added, "episodes": num_episodes}
     return summary | ({"recordings": reports} if reports else {})
+
+
+def _add(writer: DatasetWriter, episode: Episode, spec: Spec) -> None:
+    """Raises ValueError naming the episode that is unsound."""
+    try:
+        check_limits(episode, spec)
+        writer.add(episode)
+    except (ValueError, KeyError) as error:
+        where = json.dumps(episode.info)
+        raise ValueError(f"{where}: {error}; what came before it is in the dataset") from error
 
 
 def check_limits(episode: Episode, spec: Spec) -> None:
