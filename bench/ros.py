@@ -94,7 +94,7 @@ def measure(options: Options, stop: Stop) -> dict:
     """All figures, with what they depend on."""
     if options.soak:
         period = min(10.0, options.soak / 60)
-        result = {"soak": soak(options.soak, period=period, log=options.soak_log)}
+        result = {"soak": soak(seconds=options.soak, period=period, log=options.soak_log)}
     else:
         result = {
             "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, options.seconds),

@@ -15,6 +15,7 @@ import yaml
 from ros_robot import save_trivial_policy
 
 from gato_ros import paths, stack
+from gato_sim.constants import NUM_STEPS
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 RATE = 20.0  # Hz, of the simulated robot
@@ -79,9 +80,17 @@ def growth(rows: list[tuple[float, int, int]]) -> dict[str, float]:
 
 
 def soak(
-    seconds: float, *, period: float, real_time_factor: float = 1.0, log: Path | None = None
+    *,
+    seconds: float | None = None,
+    num_steps: int = 0,
+    period: float,
+    real_time_factor: float = 1.0,
+    log: Path | None = None,
 ) -> dict:
-    """{node: {"first", "last", "growth"}} after `seconds` of the stack with a trivial policy."""
+    """{node: {"first", "last", "growth"}} after so many seconds, or control steps, of the stack.
+
+    The policy is trivial; `period` (s) is that of the samples.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         checkpoint = save_trivial_policy(folder / "trivial", 64, RATE)
@@ -89,6 +98,7 @@ def soak(
         params["/**/sim_node"]["ros__parameters"] |= {
             "physics": "stable",
             "real_time_factor": real_time_factor,
+            "episode_steps": num_steps or NUM_STEPS,
         }
         file = folder / "stack.yaml"
         file.write_text(yaml.safe_dump(params))
@@ -96,6 +106,7 @@ def soak(
             checkpoint=str(checkpoint),
             params_file=str(file),
             duration=seconds,
+            episodes=1 if num_steps else 0,
             out=folder / "out",
             video=False,
         )
@@ -107,9 +118,9 @@ def soak(
             sampler.end()
         report = json.loads((folder / "out" / "report.json").read_text())
     nodes = {
-        name: {"first": rows[len(rows) // 4], "last": rows[-1], "growth": growth(rows)}
-        for name, rows in sampler.samples.items()
+        name: {"first": rows[len(rows) // 4], "last": rows[-3], "growth": growth(rows)}
+        for name, rows in sampler.samples.items()  # the last ones are of processes that end
     }
     policy = report["policy"]
     ticks = {key: policy[key] for key in ("num_ticks", "num_late", "num_missed", "num_holds")}
-    return {"seconds": seconds, "counts": COUNTS, "nodes": nodes, "ticks": ticks}
+    return {"counts": COUNTS, "nodes": nodes, "ticks": ticks}
