@@ -1,11 +1,15 @@
 # make stack   installs everything into .venv and runs robot, policy and status view over ROS 2
 # make test    installs the same and runs all tests
+# make test-jazzy   runs the ROS tests with the packages of ROS 2 Jazzy, in an environment of its own
 # ARGS are passed on: make stack ARGS="--episodes 2", make test ARGS="tests/test_model.py"
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
+JAZZY ?= .venv-jazzy
+JAZZY_MESSAGES := sensor-msgs std-msgs geometry-msgs trajectory-msgs std-srvs diagnostic-msgs \
+	lifecycle-msgs rosgraph-msgs
 
-.PHONY: stack test lint install clean
+.PHONY: stack test test-jazzy lint install clean
 .DELETE_ON_ERROR:
 
 stack: install
@@ -13,6 +17,10 @@ stack: install
 
 test: install
 	@$(BIN)/python -m pytest $(ARGS)
+
+test-jazzy: $(JAZZY)/.installed
+	@env -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPLETE \
+		$(JAZZY)/bin/python -m pytest $(or $(ARGS),$(wildcard tests/test_ros_*.py))
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -31,5 +39,18 @@ install: .venv/.installed
 	@$(BIN)/gato assets
 	@touch $@
 
+# the lock file pins ROS 2 Kilted; everything else is the same
+$(JAZZY)/.installed: setup.py requirements.lock ros2_ws/src/gato_ros/setup.py
+	@bash .ci/system_libraries $(PYTHON)
+	@test -x $(JAZZY)/bin/python || $(PYTHON) -m venv $(JAZZY)
+	@grep -v '^ros-' requirements.lock > $(JAZZY)/constraints.txt
+	@$(JAZZY)/bin/python -m pip install --disable-pip-version-check --progress-bar off \
+		-c $(JAZZY)/constraints.txt -e ".[sim,train,import,test]" \
+		"ros-rclpy[fastrtps]==7.1.*" $(patsubst %,ros-jazzy-%,$(JAZZY_MESSAGES))
+	@$(JAZZY)/bin/python -m pip install --disable-pip-version-check -q --no-deps \
+		-e ros2_ws/src/gato_ros
+	@$(JAZZY)/bin/gato assets
+	@touch $@
+
 clean:
-	rm -rf .venv build install log
+	rm -rf .venv $(JAZZY) build install log
