@@ -5,6 +5,7 @@ Stamps are the robot's clock (the header of a message, or a Time); arrivals are 
 
 from __future__ import annotations
 
+import array
 import contextlib
 import struct
 from collections.abc import Collection, Iterator, Mapping
@@ -78,12 +79,14 @@ class Bag:
     def times(self, names: Collection[str]) -> dict[str, Times]:
         """Stamps and arrivals of whole topics; nothing but the stamps is unpacked."""
         stamped = {name for name in names if self._is_stamped(self.topics[name])}
-        found: dict[str, list[tuple[int, int]]] = {name: [] for name in names}
+        found = {name: (array.array("q"), array.array("q")) for name in names}
         for topic, arrival, data in self._raw(names):
-            stamp = _stamp(data) if topic in stamped else NO_STAMP
-            found[topic].append((stamp, arrival))
-        arrays = {name: np.array(pairs, np.int64).reshape(-1, 2) for name, pairs in found.items()}
-        return {name: Times(pairs[:, 0], pairs[:, 1]) for name, pairs in arrays.items()}
+            stamps, arrivals = found[topic]
+            stamps.append(_stamp(data) if topic in stamped else NO_STAMP)
+            arrivals.append(arrival)
+        return {
+            name: Times(*(np.array(one, np.int64) for one in both)) for name, both in found.items()
+        }
 
     def messages(self, wanted: Mapping[str, Collection[int]]) -> Iterator[tuple[str, int, object]]:
         """(topic, number within the topic, message) of the wanted numbers, in order of arrival."""

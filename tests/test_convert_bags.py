@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +143,14 @@ def test_bag_and_live_give_the_same_arrays(tmp_path):
             for key, value in live.items():
                 assert value.dtype == offline[key].dtype
                 np.testing.assert_array_equal(value, offline[key], err_msg=key)
+
+
+def test_conversion_needs_no_ros():
+    """A laptop that prepares data has no ROS, and its rosbag2 files come from elsewhere."""
+    ros = "rclpy sensor_msgs std_msgs geometry_msgs builtin_interfaces trajectory_msgs"
+    code = f"import sys; sys.modules |= dict.fromkeys({ros.split()}); import gato_ros.convert"
+    code += "; import gato_ros.bag_export"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_silent_camera_cuts_the_episode(tmp_path, arm_spec):

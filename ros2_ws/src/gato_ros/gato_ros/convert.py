@@ -209,6 +209,12 @@ def main() -> int:
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130
+    except ModuleNotFoundError as error:
+        print(
+            f"gato convert: {error.name} is not installed; the extra `import` adds it",
+            file=sys.stderr,
+        )
+        return 1
     except (ValueError, KeyError, RuntimeError, OSError) as error:
         print(f"gato convert: {error}", file=sys.stderr)
         return 1
