@@ -62,6 +62,12 @@ def test_each_subset_is_trained_once_from_the_checkpoint_and_evaluated(config):
         few_shot.few_shot(replace(config, episodes=21))
 
 
+def test_sizes_that_cannot_be_drawn_are_refused_before_any_is_trained(config):
+    with pytest.raises(ValueError, match="sizes: expected at most the 3 episodes"):
+        few_shot.few_shot(replace(config, sizes=(1, 10)))
+    assert not config.folder.exists()
+
+
 def test_bad_flags_end_with_a_message(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--train.data", "none", "--sizes", "1", "1"])

@@ -18,11 +18,14 @@ from pathlib import Path
 
 import tyro
 
+from gato_core.dataset import Dataset
 from gato_core.storage import read_json, write_json
 from gato_training.config import PRESETS, TrainConfig
+from gato_training.sequences import split
 from gato_training.train import take_preset, train
 
 Evaluate = Callable[[Path, str], dict]
+MATTERS_NOT = ("threads", "prefetch", "memory_gb", "log_every", "keep", "tensorboard", "device")
 PAPER_SIZES = (1, 3, 5, 10, 100, 1000)
 
 
@@ -75,10 +78,11 @@ def few_shot(config: FewShotConfig, evaluate: Evaluate | None = None) -> dict:
     """Runs what is missing; returns the points of the curve. Raises KeyboardInterrupt if stopped.
 
     evaluate: from a checkpoint and a name for its results to their summary; `gato evaluate`'s.
-    Raises ValueError for a folder that was made with other options.
+    Raises ValueError for a folder that was made with other options, or too few demonstrations.
     """
     evaluate = evaluate or partial(by_gato, config)
     _check_options(config)
+    _check_sizes(config)
     points: list[dict] = []
     for series in range(config.series):
         for size in sorted(config.sizes):
@@ -163,6 +167,8 @@ def _options(config: FewShotConfig) -> dict:
     kept = dataclasses.asdict(config)
     for name in ("name", "output", "beside", "workers", "sizes", "series"):
         del kept[name]
+    for name in MATTERS_NOT:
+        del kept["train"][name]
     return json.loads(json.dumps(kept))
 
 
@@ -177,6 +183,18 @@ def _check_options(config: FewShotConfig) -> None:
                 f"{config.folder}: expected {name} {stored.get(name)!r} as before, got {value!r}; "
                 "choose another --name"
             )
+
+
+def _check_sizes(config: FewShotConfig) -> None:
+    """Before hours of work on the smaller ones."""
+    train = config.train
+    datasets = [Dataset(path, memory_gb=0.0) for path in train.data]
+    parts = [split(dataset, train.held_out, train.successes_only)[0] for dataset in datasets]
+    if max(config.sizes) > sum(map(len, parts)):
+        raise ValueError(
+            f"sizes: expected at most the {sum(map(len, parts))} episodes that are not held out, "
+            f"got {max(config.sizes)}"
+        )
 
 
 def _line(point: dict) -> str:
