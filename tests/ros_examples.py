@@ -63,27 +63,32 @@ def environment(domain: int = DOMAIN) -> Iterator[None]:
 
 @contextlib.contextmanager
 def node_process(
-    name: str, log: Path, overrides: Mapping[str, bool | int | float | str], *, killed: bool = False
+    name: str, log: Path, overrides: Mapping[str, bool | int | float | str]
 ) -> Iterator[subprocess.Popen]:
-    """A node with the parameters of config/stack.yaml, ended with the block or killed before."""
+    """A node with the parameters of config/stack.yaml, ended with the block."""
     params = paths.find("config/stack.yaml")
     process = children.start(name, params, overrides, log)
     try:
         yield process
     finally:
         status = children.end(process, TIMEOUT)
-    assert status == (-signal.SIGKILL if killed else 0), log.read_text()
+    assert status == 0, log.read_text()
 
 
 @contextlib.contextmanager
 def odd_policy_process(
-    checkpoint: Path, log: Path, name: str = "policy_node"
+    checkpoint: Path,
+    log: Path,
+    name: str = "policy_node",
+    *,
+    use_sim_time: bool = False,
+    killed: bool = False,
 ) -> Iterator[subprocess.Popen]:
     """A policy node whose policy does what the topic `mode` says; see ros_odd_policy.py."""
     command = [sys.executable, str(Path(__file__).with_name("ros_odd_policy.py")), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
     command += ["-r", f"__node:={name}"]
-    overrides = LOOSE | ODD | {"checkpoint": str(checkpoint)}
+    overrides = LOOSE | ODD | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
     with log.open("wb") as output:
@@ -92,7 +97,7 @@ def odd_policy_process(
         yield process
     finally:
         status = children.end(process, TIMEOUT)
-    assert status == 0, log.read_text()
+    assert status == (-signal.SIGKILL if killed else 0), log.read_text()
 
 
 class Probe:
