@@ -23,7 +23,7 @@ import tyro
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
 from gato_core.storage import read_json
-from gato_sim import assets, perturb, suites, workers
+from gato_sim import assets, gl, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
 from gato_sim.handover import Handover
@@ -171,6 +171,8 @@ def collect(config: CollectConfig) -> dict:
     FileNotFoundError without model files, all before an episode starts.
     """
     assets.path()
+    if config.cameras:
+        gl.choose_backend()
     suites.check_collectable(config.triplets, config.stack)
     stored = _stored_info(config.out)
     _check_settings(config, stored)

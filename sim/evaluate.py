@@ -23,6 +23,7 @@ import tyro
 from gato_core.storage import read_json, replacing, write_json
 from gato_sim import (
     assets,
+    gl,
     objects,
     policies,
     provenance,
@@ -36,7 +37,7 @@ from gato_sim.constants import NUM_STEPS
 from gato_sim.progress import Progress
 from gato_sim.prompts import Prompts, prompts_from
 from gato_sim.suites import Trial
-from gato_sim.tasks import robot_spec
+from gato_sim.tasks import robot_spec, views_of
 from gato_sim.trials import Film, Setup, run_film, run_trial
 
 
@@ -127,13 +128,16 @@ def evaluate(config: EvaluateConfig) -> dict:
     """Runs what is missing of the suite, writes the report, and returns the summary.
 
     Raises ValueError or FileNotFoundError, before an episode starts, for an unknown suite, a
-    checkpoint that is damaged or of another robot, or a folder of other settings.
+    checkpoint that is damaged or of another robot, or a folder of other settings, and RuntimeError
+    where images are needed and OpenGL is missing.
     """
     assets.path()
     workers.set_threads(config.threads)
     number, num_shards = parse_shard(config.shard)
     trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
     setup = _setup(config)
+    if config.videos or views_of(setup.spec)[0]:
+        gl.choose_backend()
     _check_training_data(config)
     settings = _settings(config, setup, trials)
     _check_settings(config.folder, settings)

@@ -5,6 +5,8 @@ import pytest
 
 import gato_sim
 from gato_sim import gl, tasks
+from gato_sim.collect import CollectConfig, collect
+from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.render import VIDEO_CAMERAS, RenderTwin
 from gato_sim.simulation import Simulation
 
@@ -122,7 +124,7 @@ def test_an_unknown_camera_or_size_is_answered_with_the_valid_ones(simulation):
         simulation.render(CAMERAS[0], (0, 64))
 
 
-def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch):
+def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
     with pytest.raises(RuntimeError, match="expected egl, osmesa or glfw, got 'vulkan'"):
         gl.make_context(16, 16)
@@ -132,5 +134,11 @@ def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch):
         raise OSError(f"{name}: cannot open shared object file")
 
     monkeypatch.setattr(ctypes, "CDLL", no_library)
-    with pytest.raises(RuntimeError, match="expected libEGL.so.1 .* or libOSMesa.so; install"):
-        gl.make_context(16, 16)
+    for draw in (
+        lambda: gl.make_context(16, 16),
+        lambda: evaluate(EvaluateConfig(policy="random", videos=1, out=tmp_path / "results")),
+        lambda: collect(CollectConfig(out=tmp_path / "set")),
+    ):
+        with pytest.raises(RuntimeError, match="expected libEGL.so.1 .* or libOSMesa.so; install"):
+            draw()
+    assert list(tmp_path.iterdir()) == []  # before anything was begun
