@@ -81,6 +81,20 @@ def test_advice_leaves_the_update_as_large_as_it_was(tmp_path, data):
     memory.check(smaller, config, host_room=estimate.total // 2)
 
 
+def test_room_is_what_is_free_or_left_of_a_container_s_limit(tmp_path):
+    """Cached files count as used by a container, but make way."""
+    meminfo, cgroup = tmp_path / "meminfo", tmp_path / "cgroup"
+    assert memory.host_room(1, meminfo, cgroup) > 1e15  # nobody tells: nothing is refused
+    meminfo.write_text("MemTotal: 4000 kB\nMemAvailable: 1000 kB\n")
+    assert memory.host_room(2, meminfo, cgroup) == 512_000
+    cgroup.mkdir()
+    for name, text in {"max": "900000", "current": "600000", "stat": "anon 1\nfile 200000"}.items():
+        (cgroup / f"memory.{name}").write_text(text + "\n")
+    assert memory.host_room(1, meminfo, cgroup) == 500_000
+    (cgroup / "memory.max").write_text("max\n")
+    assert memory.host_room(1, meminfo, cgroup) == 1_024_000
+
+
 def test_sharding_divides_weights_and_moments(tmp_path, data):
     config = replace(large(tmp_path, data), sharding="fsdp")
     alone, shared = (

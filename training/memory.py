@@ -25,6 +25,8 @@ from gato_training.learner import Learner
 from gato_training.processes import Processes
 
 FLOAT = 4  # bytes
+MEMINFO = Path("/proc/meminfo")
+CGROUP = Path("/sys/fs/cgroup")
 OUTSIDE = -1  # of the blocks
 KERNELS = 100_000_000  # bytes of code and buffers that torch makes when it first computes
 WORK = 3  # times what a block keeps, for gradients and what comes and goes within it: measured
@@ -150,18 +152,24 @@ def _advice(estimate: Estimate, config: TrainConfig, missing: int) -> str:
     return "; ".join([*advice, "a smaller --model"])
 
 
-def host_room(num_local: int = 1) -> int:
-    """Bytes that one of a machine's processes may still take."""
-    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+def host_room(num_local: int = 1, meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
+    """Bytes that one of a machine's processes may still take; without end where nobody tells."""
+    if not meminfo.exists():
+        return 1 << 62
+    lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
     free = int(lines["MemAvailable"].split()[0]) * 1024
-    limit, used = (Path(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
+    limit = cgroup / "memory.max"
     if limit.exists() and limit.read_text().strip() != "max":
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
+        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
+        used = int((cgroup / "memory.current").read_text()) - int(stat["file"])  # cache makes way
+        free = min(free, int(limit.read_text()) - used)
     return free // num_local
 
 
 def resident() -> int:
-    """Bytes of memory that this process has now."""
+    """Bytes of memory that this process has now; 0 where nobody tells."""
+    if not MEMINFO.exists():
+        return 0
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
