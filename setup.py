@@ -29,6 +29,7 @@ ROS = [
 EXTRAS = {
     "sim": ["mujoco>=3.17,<5", "dm_control", "dm-env", "scipy", "imageio-ffmpeg"],
     "gym": ["gymnasium>=1"],
+    "cluster": ["ray>=2.9"],  # demonstrations past one machine; 70 MB that most do without
     "train": ["torch>=2.13", "safetensors", "tensorboard"],
     # onnx writes the graph that torch traces; robots that only run one need onnxruntime alone
     "onnx": ["onnx", "onnxruntime"],
@@ -42,7 +43,7 @@ EXTRAS = {
     "dev": ["pytest", "catkin_pkg", "ruff", "pre-commit"],
 }
 EXTRAS["all"] = sorted(
-    {one for name, extra in EXTRAS.items() if name != "onnx-gpu" for one in extra}
+    {one for name, extra in EXTRAS.items() if name not in ("onnx-gpu", "cluster") for one in extra}
 )
 
 setup(

@@ -23,7 +23,7 @@ import tyro
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
 from gato_core.storage import read_json
-from gato_sim import assets, gl, perturb, suites, workers
+from gato_sim import assets, cluster, gl, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS
 from gato_sim.handover import Handover
@@ -80,6 +80,8 @@ class CollectConfig:
     """Different seeds give different episodes."""
     workers: int = 2
     """Processes; one a core. 0 runs in this one."""
+    cluster: str | None = None
+    """Run on a Ray cluster instead: "auto", "host:port", or "local" with that many workers."""
     niceness: int = 0
     """Politeness of the workers to other processes, 0 to 19."""
 
@@ -191,14 +193,17 @@ def collect(config: CollectConfig) -> dict:
         if writer.num_episodes < config.episodes:
             _fill(config, writer, attempts, progress, start)
         num_episodes = writer.num_episodes
-    return {
+    summary = {
         "out": str(config.out),
         "episodes": num_episodes,
         "attempts": attempts.num_attempts,
         "success_rate": round(attempts.success_rate, 4),
         "episodes_per_hour": round(progress.rate),
-        "episodes_per_core_hour": round(3600 * progress.num_new / (cpu_seconds() - started)),
     }
+    if config.cluster is None:  # whose processors' time is not known here
+        hours = (cpu_seconds() - started) / 3600
+        summary["episodes_per_core_hour"] = round(progress.num_new / hours)
+    return summary
 
 
 def _fill(
@@ -210,12 +215,12 @@ def _fill(
 ) -> None:
     """Runs attempts from index `start` on until the dataset is as long as it shall be."""
     trials = (trial(config, index) for index in itertools.count(start))
-    results = workers.run(
-        partial(demonstrate, config),
-        trials,
-        num_workers=config.workers,
-        niceness=config.niceness,
-    )
+    work, options = partial(demonstrate, config), {"niceness": config.niceness}
+    options["num_workers"] = config.workers
+    if config.cluster is None:
+        results = workers.run(work, trials, **options)
+    else:
+        results = cluster.run(work, trials, address=config.cluster, **options)
     with contextlib.closing(results):
         for episode in _in_order(results, start):
             with _uninterrupted():
