@@ -2,10 +2,12 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -69,6 +71,21 @@ def test_interrupted_collection_continues_to_the_same_dataset(reference, tmp_pat
     assert "the same command continues" in errors
     assert 1 <= Dataset(out).num_episodes < 5
     subprocess.run(command, check=True, capture_output=True)
+    assert_equal_datasets(Dataset(out), reference)
+
+
+def test_a_disk_that_fills_up_costs_nothing_but_time(reference, tmp_path):
+    """Files may not grow past 8 kB: the data file fails, and the same command mends all later."""
+    out = tmp_path / "data"
+    command = [sys.executable, "-m", "gato_sim.collect", "--out", str(out), "--episodes", "5"]
+    command += ["--perturb", "none", "--keep", "all", "--max-steps", "12", "--workers", "0"]
+    command += ["--cameras"]
+    limit = partial(resource.setrlimit, resource.RLIMIT_FSIZE, (8000, 8000))
+    full = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert full.returncode == 1
+    assert "gato collect: " in full.stderr and "File too large" in full.stderr
+    assert "Traceback" not in full.stderr
+    collect(CollectConfig(out=out, episodes=5, workers=0, **SHORT))
     assert_equal_datasets(Dataset(out), reference)
 
 
