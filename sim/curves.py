@@ -41,7 +41,7 @@ def stage_curves(curves: Mapping[str, Sequence[float]], steps_per_point: int) ->
 def _apart(heights: Mapping[str, float]) -> dict[str, float]:
     """The same heights, from the lowest on the page upwards, no two closer than a line of text."""
     placed, last = {}, HEIGHT + LEAST_GAP
-    for name, height in sorted(heights.items(), key=lambda item: -item[1]):
+    for name, height in sorted(reversed(heights.items()), key=lambda item: -item[1]):
         last = placed[name] = min(height, last - LEAST_GAP)
     return placed
 
