@@ -46,8 +46,7 @@ def inspect_recording(path: Path) -> dict:
             if kind in SENSORS:
                 problems += _check_stamps(name, times[name])
                 warnings += _check_gaps(name, times[name])
-        for name in (name for name, count in bag.counts.items() if not count):
-            warnings.append(f"{name}: no message")
+                warnings += [] if bag.counts[name] else [f"{name}: no message"]
         if int(bag.info.get("num_lost", 0)):
             warnings.append(f"{bag.info['num_lost']} messages were lost while recording")
         if bag.info.get("success") == "unknown":

@@ -40,8 +40,8 @@ class ConvertConfig:
     to: Literal["dataset", "bag", "spec"] = "dataset"
     """spec drafts what --spec wants from foreign data: fill in units, check limits and names."""
     spec: Path | None = None
-    """The Spec as a JSON file, or a dataset or checkpoint that has it; recordings of `gato record`
-    bring their own."""
+    """The Spec as a JSON file, or a dataset or checkpoint that has it; our recorder's files bring
+    their own."""
     topics: tuple[str, ...] = ()
     """Of a foreign recording: ROLE=TOPIC, the roles being joint_states, action and each camera."""
     task: str = ""
