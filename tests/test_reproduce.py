@@ -1,0 +1,38 @@
+"""The script that makes the shipped checkpoint again, on a thousandth of everything."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+SCRIPT = Path(__file__).parents[1] / "checkpoints" / "control" / "reproduce.sh"
+
+
+def reproduce(folder):
+    quick = {"SCALE": "0.001", "WORKERS": "0", "THREADS": "1"}
+    quick["EVALUATE"] = "--max-steps 2 --physics stable --videos 0"
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", str(SCRIPT), str(folder)],
+        env=os.environ | quick | {"PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_recipe_runs_from_demonstrations_to_results_and_repeats_nothing(tmp_path):
+    results = reproduce(tmp_path)
+    assert results["episodes"] == 10
+    last = tmp_path / "runs" / "control" / "checkpoints" / "last"
+    provenance = json.loads((last / "config.json").read_text())["provenance"]
+    assert provenance["step"] == 6
+    assert len(provenance["data"]) == 3
+    corrected = tmp_path / "datasets" / "corrected"
+    before = {path: path.stat().st_mtime_ns for path in (corrected / "meta").rglob("*.*")}
+    written = last.resolve(), (last / "model.safetensors").stat().st_mtime_ns
+    assert reproduce(tmp_path) == results
+    assert (last.resolve(), (last / "model.safetensors").stat().st_mtime_ns) == written
+    assert {path: path.stat().st_mtime_ns for path in before} == before
