@@ -300,6 +300,7 @@ def print_summary(file: Path) -> None:
                 "num_episodes": episodes.get("num_finished"),
                 "num_success_end": episodes.get("num_success_end"),
                 "num_success_ever": episodes.get("num_success_ever"),
+                "num_recordings": report["recorder"].get("num_finished"),
             }
         )
     )
