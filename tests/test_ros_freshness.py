@@ -1,5 +1,6 @@
 import threading
 
+import numpy as np
 import pytest
 from rclpy.clock import ROSClock
 from rclpy.clock_type import ClockType
@@ -129,3 +130,29 @@ def test_a_lost_deadline_is_not_caught_up_with():
     pace.wait(stop)
     assert 0.0 < pace.remaining() <= 0.01
     assert pace.num_late == 1
+
+
+@pytest.mark.parametrize("interval, expected", [(10, 20), (25, 20), (50, 20), (100, 10)])
+def test_joint_trigger_ticks_at_the_control_rate_whatever_a_multiple_the_joints_have(
+    interval, expected
+):
+    latest = Latest(["joints", "camera"])
+    trigger = StateTrigger(latest, control_timestep=0.05, awaited=["joints"])
+    rng = np.random.default_rng(0)
+    num_ticks = num_missed = 0
+    for stamp in range(interval, 1001, interval):
+        stamp += rng.uniform(-1, 1)  # ms; no publisher is exact
+        latest.put("joints", sample(stamp, stamp, stamp))
+        if due := trigger.wait(0.0):
+            num_ticks += 1
+            num_missed += due.num_missed
+    assert num_ticks == expected
+    assert num_missed == (0 if interval <= 50 else 9)
+
+
+def test_a_stamp_that_goes_backwards_is_a_new_tick():
+    latest = Latest(["joints"])
+    trigger = StateTrigger(latest, control_timestep=0.05)
+    for stamp in (5000, 100, 150):
+        latest.put("joints", sample(stamp, stamp, stamp))
+        assert trigger.wait(0.0).num_missed == 0
