@@ -91,9 +91,9 @@ def conditions(summary: Mapping) -> str:
         f"{summary['physics']} physics ({versions})"
     )
     if summary["weights_sha256"]:
-        text += (
-            f"; weights {summary['weights_sha256'][:12]}, temperature {summary['temperature']:g}"
-        )
+        released = summary["policy"] == "specialist"
+        sampling = "sampled as released" if released else f"temperature {summary['temperature']:g}"
+        text += f"; weights {summary['weights_sha256'][:12]}, {sampling}"
     if (delay := summary.get("delay_ms")) is not None:
         text += f"; actions late by {'what each took' if delay == 'measured' else f'{delay:g} ms'}"
     if prompt := summary.get("prompt"):
