@@ -165,7 +165,6 @@ class StepInputs:
     def _kept_places(self, position_L: np.ndarray, is_kept_S: np.ndarray) -> dict[str, np.ndarray]:
         timestep_L = position_L // self.num_rows
         moved_L = np.maximum(0, timestep_L - self.context_timesteps + 1) * self.num_rows
-        moved_L *= is_kept_S.any()
         if self.rotary_key_size is not None:
             turned = _rotation(-moved_L, self.rotary_key_size)
             return {"kept": is_kept_S.astype(np.float32), "kept_rotation": turned}

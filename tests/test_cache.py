@@ -42,12 +42,15 @@ def full_outputs(model, tokens, mask=None):
 
 
 @SCHEMES
-@pytest.mark.parametrize("chunks", ["policy", "timesteps", "tokens"])
+@pytest.mark.parametrize(
+    ("chunks", "context_timesteps"),
+    [("policy", 1), ("policy", 2), ("policy", 3), ("timesteps", 2), ("tokens", 2)],
+)
 @torch.inference_mode()
-def test_cached_equals_full(positions, chunks):
+def test_cached_equals_full(positions, chunks, context_timesteps):
     """Past several windows, under the same band mask; peers' caches are off by 26 to 51 %."""
     num_timesteps = 9
-    model = random_model(tiny(positions))
+    model = random_model(replace(tiny(positions), context_timesteps=context_timesteps))
     tokens = encode(model.config, 2, num_timesteps)
     borders = {
         "policy": policy_borders(num_timesteps),
