@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gato_core import features, lerobot
+from gato_core import feature_statistics, features, lerobot
 from gato_core.episode import Episode
 from gato_core.features import ACTION, PRIVILEGED, REWARD, STATE
 from gato_core.writer import DatasetWriter as DatasetWriter
@@ -100,7 +100,7 @@ class Dataset:
     def statistics(self) -> list[dict[str, dict[str, list]]]:
         """Per episode {feature: {statistic: values}}, from meta/episodes."""
         rows = lerobot.read_rows(self.root, self.info, statistics=True)
-        return [features.episode_statistics(row) for row in rows]
+        return [feature_statistics.of_row(row) for row in rows]
 
     def _check_features(self) -> None:
         """Notes cameras and numbers; raises ValueError where the folder is unlike the Spec."""

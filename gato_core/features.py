@@ -27,8 +27,6 @@ REWARD = "next.reward"
 SUCCESS = "next.success"
 PRIVILEGED = "privileged."
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-QUANTILES = {"q01": 0.01, "q10": 0.10, "q50": 0.50, "q90": 0.90, "q99": 0.99}
-NUM_IMAGES_FOR_STATISTICS = 16
 _SCALARS = {
     REWARD: "float32",
     "next.done": "bool",
@@ -207,47 +205,6 @@ def decode_image(data: bytes | pa.Buffer, name: str) -> np.ndarray:
     return image
 
 
-def statistics(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, list]]:
-    """min, max, mean, std, count and quantiles of each feature over time.
-
-    Images: per channel in [0, 1], shape (3, 1, 1), from a sample of frames and pixels, as LeRobot.
-    """
-    result = {}
-    for name, array in arrays.items():
-        if array.ndim == 4:
-            frames = np.linspace(0, len(array) - 1, NUM_IMAGES_FOR_STATISTICS).round().astype(int)
-            pixels = array[np.unique(frames), ::4, ::4].reshape(-1, 3) / 255.0
-            result[name] = _statistics(pixels, len(array), (3, 1, 1))
-        else:
-            values = array.reshape(len(array), -1).astype(np.float64)
-            result[name] = _statistics(values, len(array), (values.shape[1],))
-    return result
-
-
-def merge_statistics(parts: list[dict[str, dict[str, list]]]) -> dict[str, dict[str, list]]:
-    """Statistics of many episodes as one; see `statistics`."""
-    return {name: _merge([part[name] for part in parts]) for name in parts[0]}
-
-
-def flat_statistics(statistics: Mapping[str, Mapping[str, list]]) -> dict[str, list]:
-    """The columns of meta/episodes, `stats/<feature>/<statistic>`."""
-    return {
-        f"stats/{name}/{key}": value
-        for name, values in statistics.items()
-        for key, value in values.items()
-    }
-
-
-def episode_statistics(row: Mapping) -> dict[str, dict[str, list]]:
-    """Inverts `flat_statistics`: {feature: {statistic: values}} of a row of meta/episodes."""
-    part: dict[str, dict[str, list]] = {}
-    for key, value in row.items():
-        if key.startswith("stats/"):
-            _, name, statistic = key.split("/")
-            part.setdefault(name, {})[statistic] = value
-    return part
-
-
 def check_finite(arrays: Mapping[str, np.ndarray], table: Mapping[str, dict], where: str) -> None:
     """Raises ValueError naming the feature, timestep and dimension of the first NaN."""
     for name, array in arrays.items():
@@ -259,24 +216,6 @@ def check_finite(arrays: Mapping[str, np.ndarray], table: Mapping[str, dict], wh
                 f"{where}: {name}: expected finite values, got {array[step]} "
                 f"at timestep {step} ({label})"
             )
-
-
-def _merge(parts: list[dict[str, list]]) -> dict[str, list]:
-    """One feature's statistics over many episodes; quantiles are averaged, weighted by length."""
-    stack = {key: np.array([part[key] for part in parts], np.float64) for key in parts[0]}
-    count = stack["count"].reshape(-1, *[1] * (stack["mean"].ndim - 1))
-    weight = count / count.sum()
-    mean = (weight * stack["mean"]).sum(0)
-    variance = (weight * (stack["std"] ** 2 + (stack["mean"] - mean) ** 2)).sum(0)
-    merged = {
-        "min": stack["min"].min(0),
-        "max": stack["max"].max(0),
-        "mean": mean,
-        "std": np.sqrt(variance),
-        "count": stack["count"].sum(0).astype(np.int64),
-    }
-    merged |= {name: (weight * stack[name]).sum(0) for name in QUANTILES}
-    return {key: value.tolist() for key, value in merged.items()}
 
 
 def _feature(dtype: str, shape: tuple[int, ...], names: list[str] | None) -> dict:
@@ -301,16 +240,3 @@ def _parquet_array(array: np.ndarray, kind: pa.DataType) -> pa.Array:
         flat = pa.array(np.ascontiguousarray(array).reshape(-1), kind.value_type)
         return pa.FixedSizeListArray.from_arrays(flat, type=kind)
     return pa.array(array.reshape(-1), kind)
-
-
-def _statistics(values: np.ndarray, count: int, shape: tuple[int, ...]) -> dict[str, list]:
-    result = {
-        "min": values.min(0),
-        "max": values.max(0),
-        "mean": values.mean(0),
-        "std": values.std(0),
-    }
-    quantiles = np.quantile(values, list(QUANTILES.values()), axis=0)
-    result |= dict(zip(QUANTILES, quantiles))
-    listed = {key: np.reshape(value, shape).tolist() for key, value in result.items()}
-    return listed | {"count": [count]}

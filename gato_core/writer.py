@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gato_core import features, lerobot
+from gato_core import feature_statistics, features, lerobot
 from gato_core.episode import Episode
 from gato_core.features import PRIVILEGED
 from gato_core.lerobot import DATA_PATH, EPISODES_PATH, FILES_PER_CHUNK
@@ -105,7 +105,7 @@ class DatasetWriter:
         row = self._episode_row(episode)
         arrays |= features.index_columns(row, self._frames_per_second)
         encoded = features.to_table(arrays, features.schema(self._features))
-        self._pending.append(_Pending(row, encoded, features.statistics(arrays)))
+        self._pending.append(_Pending(row, encoded, feature_statistics.of_arrays(arrays)))
         size = sum(pending.table.nbytes for pending in self._pending)
         if len(self._pending) >= self._episodes_per_file or size >= FLUSH_BYTES:
             self.flush()
@@ -118,14 +118,14 @@ class DatasetWriter:
         where = lerobot.numbered(file)
         rows = [pending.row | _located(where) for pending in self._pending]
         stored = [
-            row | features.flat_statistics(p.statistics) for row, p in zip(rows, self._pending)
+            row | feature_statistics.flat(p.statistics) for row, p in zip(rows, self._pending)
         ]
         with replacing(self.root / DATA_PATH.format(**where)) as path:
             write_row_groups(path, [pending.table for pending in self._pending])
         with replacing(self.root / EPISODES_PATH.format(**where)) as path:
             pq.write_table(pa.Table.from_pylist(stored), path)
         parts = [self._statistics] if self._statistics else []
-        self._statistics = features.merge_statistics(
+        self._statistics = feature_statistics.merged(
             parts + [pending.statistics for pending in self._pending]
         )
         self._rows, self._pending = self._rows + rows, []
@@ -152,7 +152,7 @@ class DatasetWriter:
         self._features, self._robot_type = info["features"], info["robot_type"]
         rows = lerobot.read_rows(self.root, info, statistics=True)
         # stats.json may be one flush ahead of info.json; the episodes' own statistics are not
-        self._statistics = features.merge_statistics([features.episode_statistics(r) for r in rows])
+        self._statistics = feature_statistics.merged([feature_statistics.of_row(r) for r in rows])
         self._rows = [{key: row[key] for key in row if key[:6] != "stats/"} for row in rows]
         kept = {
             self.root / pattern.format(**lerobot.located(row))
