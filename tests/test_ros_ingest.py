@@ -56,7 +56,8 @@ def test_gripper_angle_is_the_benchmarks_integer():
 
 def test_gripper_command_survives_the_way_through_rad_per_second():
     for command in (-255.0, 0.0, 255.0):
-        assert ingest.gripper_command(ingest.finger_velocity(command)) == command
+        gripper = ingest.Gripper()
+        assert gripper.command(gripper.velocity(command)) == command
 
 
 def test_another_robots_numbers_come_from_the_field_of_their_unit():

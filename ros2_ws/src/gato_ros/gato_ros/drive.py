@@ -77,7 +77,8 @@ class Drive:
 
     def _act(self, due: Due, samples: dict[str, Sample], started: int) -> None:
         self._begin_episode(samples)
-        if not self._is_moving:
+        was_moving = self._is_moving
+        if not was_moving:
             self._control.limiter.restart()
             self._watch.restart()
         try:
@@ -97,6 +98,8 @@ class Drive:
             return
         if not self._move(command, samples[ingest.JOINT_STREAM].stamp):
             return
+        if was_moving:  # the way out of a hold is no missed tick
+            self.cadence.miss(due.num_missed)
         self._account(due, command, started, computed)
         if frozen := self._watch.note(
             samples, command.velocities, self._control.spec.control_timestep
@@ -107,7 +110,6 @@ class Drive:
         end = time.monotonic_ns()
         stages = {"receive": (started - due.wall) / 1e9, **command.stages}
         stages["publish"] = (end - computed) / 1e9
-        self.cadence.miss(due.num_missed)
         self.cadence.tick(end / 1e9, (end - due.wall) / 1e9, stages)
 
     def _stale(self, samples: dict[str, Sample]) -> list[str]:

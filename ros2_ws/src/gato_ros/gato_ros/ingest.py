@@ -143,13 +143,3 @@ def _pixels(
         return pixels if crop is None else crop_and_resize(pixels, crop, image)
     except ValueError as error:
         raise ValueError(f"{camera}: {error}") from error
-
-
-def finger_velocity(gripper_command: float) -> float:
-    """`Gripper.velocity` of the Robotiq 2F-85, rad/s."""
-    return Gripper().velocity(gripper_command)
-
-
-def gripper_command(finger_velocity: float) -> float:
-    """`Gripper.command` of the Robotiq 2F-85."""
-    return Gripper().command(finger_velocity)
