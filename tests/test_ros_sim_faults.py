@@ -105,6 +105,8 @@ def test_the_expert_acts_when_asked_and_labels_each_state(robot):
         assert ros_examples.eventually(future.done) and future.result().success
         if wanted:
             robot.wait(lambda: len(actions) > 20 and len(commands) > 20, "the expert's actions")
+    topic = topics.ARM_VELOCITY
+    assert ros_examples.eventually(lambda: not robot.node.count_publishers(topic)), "no rival stays"
     assert {message.header.frame_id for message in actions} == {"expert"}
     assert actions[0].name[0] == "x_velocity" and any(np.abs(commands[-1].data) > 0)
     robot.wait(lambda: json.loads(robot.episodes[-1].data)["step"] > 5, "a moving robot")

@@ -24,7 +24,8 @@ class ExpertSource:
     """Publishes the expert's action and commands for the state the simulation is in."""
 
     def __init__(self, node: Node, env: Environment) -> None:
-        self._env, self._expert, self._gripper = env, ScriptedExpert(env), Gripper()
+        self._node, self._env = node, env
+        self._expert, self._gripper = ScriptedExpert(env), Gripper()
         create = node.create_publisher
         self._arm = create(Float64MultiArray, topics.ARM_VELOCITY, topics.COMMAND)
         self._finger = create(Float64MultiArray, topics.GRIPPER_VELOCITY, topics.COMMAND)
@@ -33,6 +34,11 @@ class ExpertSource:
     def reset(self) -> None:
         """A new episode begins."""
         self._expert.reset()
+
+    def close(self) -> None:
+        """Leaves no publisher."""
+        for publisher in (self._arm, self._finger, self._action):
+            self._node.destroy_publisher(publisher)
 
     def act(self, stamp: Time) -> None:
         """Answers the state with this stamp."""

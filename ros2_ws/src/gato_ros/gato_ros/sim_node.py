@@ -62,7 +62,7 @@ class SimNode(Node):
             randomise=parameters.randomise,
         )
         self._expert: ExpertSource | None = None
-        self._expert_acts = False
+        self._expert_wanted = False
         self._gripper = Gripper()
         self._num_held = 0  # steps of success with the gripper away
         self._time = STEP_NS  # never 0, which means "no stamp"
@@ -134,9 +134,7 @@ class SimNode(Node):
         return response
 
     def _on_expert(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if self._expert is None and request.data:
-            self._expert = ExpertSource(self, self.env)
-        self._expert_acts = request.data
+        self._expert_wanted = request.data
         response.success = True
         response.message = "the expert acts" if request.data else "the expert rests"
         return response
@@ -206,7 +204,16 @@ class SimNode(Node):
         if self._progress["step"]:
             self._step_seconds += now - self._published_at
         self._published_at = now
-        if self._expert and self._expert_acts:
+        self._let_expert_act()
+
+    def _let_expert_act(self) -> None:
+        """Its publishers exist only while it acts: a policy does not move a robot that has two."""
+        if self._expert is None and self._expert_wanted:
+            self._expert = ExpertSource(self, self.env)
+        elif self._expert is not None and not self._expert_wanted:
+            self._expert.close()
+            self._expert = None
+        if self._expert is not None:
             self._expert.act(conversion.time_message(self._time))
 
     def _await_command(self, stop: Stop) -> bool:
