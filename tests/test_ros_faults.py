@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import ros_examples
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.event_handler import SubscriptionEventCallbacks
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
@@ -306,6 +306,15 @@ def test_an_incompatible_subscriber_is_warned_of(active):
     )
     robot.wait(lambda: report(robot).get("qos_mismatches"), "a warning")
     assert report(robot).get("qos_mismatches") == {COMMANDS: "DURABILITY"}
+
+
+def test_a_stop_button_that_cannot_reach_the_node_latches_the_stop(active):
+    robot, _ = active
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    quiet = PublisherEventCallbacks(use_default_callbacks=False)
+    robot.node.create_publisher(Bool, topics.STOP, best_effort, event_callbacks=quiet)
+    wait_until_held(robot, "a publisher of stop cannot reach us")
+    rearm(robot)
 
 
 def test_two_policy_nodes_on_one_topic_both_hold_until_one_is_gone(active, checkpoint, tmp_path):
