@@ -153,11 +153,18 @@ def test_conversion_needs_no_ros():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_a_silent_camera_cuts_the_episode(tmp_path, arm_spec):
+def test_a_silent_camera_cuts_the_episode(tmp_path, arm_spec, capsys):
     path = foreign_recording(tmp_path / "bag", num_seconds=3.0, silence=(1.0, 1.6))
     dataset = from_bag(path, spec=arm_spec, topics=ACTION, unknown_is_success=True)
     assert dataset.lengths.tolist() == [23, 28]
     assert dataset.successes.tolist() == [False, True]  # the first one was cut short
+    assert "warning: bag: 1 episodes are cut short by silent streams" in capsys.readouterr().err
+
+
+def test_an_unknown_outcome_is_a_failure_unless_said_otherwise(tmp_path, arm_spec, capsys):
+    path = foreign_recording(tmp_path / "bag")
+    assert not from_bag(path, spec=arm_spec, topics=ACTION).successes.any()
+    assert "does not say whether it succeeded" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

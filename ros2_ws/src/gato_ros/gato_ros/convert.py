@@ -18,7 +18,7 @@ from gato_core.episode import Episode
 from gato_core.features import state_slices
 from gato_core.spec import Continuous, Spec
 from gato_core.storage import write_json
-from gato_ros import bag_reader, bag_topics
+from gato_ros import alignment, bag_reader, bag_topics
 from gato_sim.progress import Progress
 
 BEYOND = 0.5  # of one dimension's values in an episode: the limits are in another unit
@@ -163,8 +163,24 @@ def _recorded(
         with bags.Bag(path) as bag:
             plan = bag_reader.plan(bag, spec, topics)
             reports.append(plan.report)
+            for line in _warnings(bag, plan.report, config.unknown_is_success):
+                print(f"warning: {path.name}: {line}", file=sys.stderr)
             for episode in bag_reader.episodes(plan, config.task, config.unknown_is_success):
                 yield done, episode
+
+
+def _warnings(bag: bags.Bag, report: dict, unknown_is_success: bool) -> list[str]:
+    """What somebody should know who takes this recording for a demonstration."""
+    lines = []
+    if not report["episodes"]:
+        lines.append(f"no stretch of {alignment.MIN_TIMESTEPS} timesteps without a gap")
+    if report["cut_by_gaps"]:
+        lines.append(f"{report['cut_by_gaps']} episodes are cut short by silent streams")
+    if report["lost"]:
+        lines.append(f"{report['lost']} messages were lost while recording")
+    if bag.info.get("success") not in ("true", "false") and not unknown_is_success:
+        lines.append("it does not say whether it succeeded: a failure (--unknown-is-success)")
+    return lines
 
 
 def _pair(text: str) -> tuple[str, str]:
