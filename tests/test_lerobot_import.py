@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.inspect import inspect
 from gato_core.lerobot_import import draft_spec, episodes
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.convert import ConvertConfig, convert
@@ -72,6 +73,9 @@ def foreign(root: Path, *, keyframes: int = 5, fps: int = FPS, drop: int | None 
     pq.write_table(pa.Table.from_pylist(rows), root / "meta/episodes/chunk-000/file-000.parquet")
     vector = {"dtype": "float32", "shape": [2], "names": {"motors": NAMES}}
     features = {"observation.state": vector, "action": vector}
+    for name in ("frame_index", "episode_index", "index", "task_index"):
+        features[name] = {"dtype": "int64", "shape": [1], "names": None}
+    features["timestamp"] = {"dtype": "float32", "shape": [1], "names": None}
     features[TOP] = {"dtype": "video", "shape": [HEIGHT, WIDTH, 3], "names": ["h", "w", "c"]}
     info = {
         "codebase_version": "v3.0", "robot_type": "arm", "fps": fps, "chunks_size": 1000,
@@ -134,6 +138,15 @@ def test_windows_of_a_video_are_parts_of_the_whole(tmp_path, keyframes, memory_g
         start = int(rng.integers(LENGTHS[i] - 3))
         window = dataset.read(i, start, start + 3).observation["top/pixels"]
         assert place(window) == [start, start + 1, start + 2]
+
+
+def test_a_video_dataset_is_inspected(tmp_path):
+    root = as_dataset(foreign(tmp_path / "sound"))
+    found = inspect(root)
+    assert found["sound"], found["problems"]
+    assert (found["episodes"], found["timesteps"], found["tasks"]) == (3, 42, {"fold": 3})
+    lacking = inspect(as_dataset(foreign(tmp_path / "lacking", drop=26)))
+    assert any("episode 1: " in text and "2.6000 s" in text for text in lacking["problems"])
 
 
 def test_a_missing_video_frame_is_named(tmp_path):
