@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import train_examples
@@ -16,15 +17,15 @@ from gato_training.train import check, train
 NUM_PROCESSES = 2
 
 
-def torchrun(config: TrainConfig, folder) -> subprocess.CompletedProcess:
-    save(config, folder / "config.json")
+def torchrun(folder, *configs: TrainConfig) -> subprocess.CompletedProcess:
+    """Trains one after the other in two processes."""
+    paths = [str(folder / f"{number}.json") for number in range(len(configs))]
+    for config, path in zip(configs, paths):
+        save(config, Path(path))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={NUM_PROCESSES}", train_examples.__file__]
+    command += [f"--nproc-per-node={NUM_PROCESSES}", train_examples.__file__, *paths]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [*command, str(folder / "config.json")],
-        env=environment, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -35,37 +36,26 @@ def config(tmp_path) -> TrainConfig:
     )  # fmt: skip
 
 
-def assert_same(one: TrainConfig, other: TrainConfig) -> None:
-    """Losses to 1e-5, and weights and moments nearly so."""
-    expected, got = train_examples.losses(one), train_examples.losses(other)
-    assert len(expected) == 4 and got == pytest.approx(expected, abs=1e-5)
+def test_two_processes_learn_what_one_learns_and_the_run_moves_between_them(config, tmp_path):
+    """Two steps with replicas, two with shards and two alone, against six alone: to 1e-5.
+
+    Measurements in between once left a shard's averaged weights whole, and average no more.
+    """
+    config = replace(config, dropout=0.1, steps=6)
+    alone, moved = replace(config, name="alone"), replace(config, name="moved", resume=True)
+    train(alone)
+    shards = replace(moved, sharding="fsdp", checkpoint_activations=True)
+    done = torchrun(tmp_path, replace(moved, steps=2), replace(shards, steps=4))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("step      1") == 1  # only the first process speaks
+    train(moved)
+    expected, got = train_examples.losses(alone), train_examples.losses(moved)
+    assert len(expected) == 6 and got == pytest.approx(expected, abs=1e-5)
     for part in ("model.safetensors", "training_state/state.safetensors"):
-        expected, got = (load_file(c.folder / "checkpoints/last" / part) for c in (one, other))
+        expected, got = (load_file(c.folder / "checkpoints/last" / part) for c in (alone, moved))
         assert expected.keys() == got.keys()
         for name, value in expected.items():
             assert (got[name] - value).abs().max() < 1e-4, name
-
-
-def test_two_replicas_learn_what_one_process_learns_and_hand_over_to_it(config, tmp_path):
-    """Two steps in two processes and two more in one, against four in one."""
-    config = replace(config, dropout=0.1)
-    alone, moved = replace(config, name="alone"), replace(config, name="moved")
-    train(alone)
-    done = torchrun(replace(moved, steps=2), tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("step      1") == 1  # only the first process speaks
-    train(replace(moved, resume=True))
-    assert_same(alone, moved)
-
-
-def test_two_shards_go_on_from_what_one_process_left(config, tmp_path):
-    """Measurements in between once left a shard's averaged weights whole, and average no more."""
-    alone, moved = replace(config, name="alone"), replace(config, name="moved", sharding="fsdp")
-    train(alone)
-    train(replace(moved, steps=2))
-    done = torchrun(replace(moved, resume=True, checkpoint_activations=True), tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert_same(alone, moved)
 
 
 def test_batches_that_cannot_be_shared_out_are_refused(config):

@@ -1,6 +1,6 @@
 """Small demonstrations and a short run with everything switched on, for tests of training.
 
-As a program, `train_examples.py CONFIG.json`, it trains: what torchrun starts in the tests.
+As a program, `train_examples.py CONFIG.json ...`, it trains: what torchrun starts in the tests.
 """
 
 import json
@@ -14,7 +14,8 @@ from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
 from gato_training.config import PRESETS, TrainConfig, load
-from gato_training.train import train
+from gato_training.processes import joined
+from gato_training.train import train_among
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
@@ -79,4 +80,6 @@ def losses(config: TrainConfig) -> list[float]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(train(load(Path(sys.argv[1])))))
+    with joined() as processes:
+        for path in sys.argv[1:]:
+            print(json.dumps(train_among(processes, load(Path(path)))))

@@ -73,6 +73,10 @@ class Learner(nn.Module):
 
 def prepare(learner: Learner, config: TrainConfig) -> None:
     """Switches on what changes how the blocks compute, but not what."""
+    if config.compile:
+        from torch._inductor import config as inductor  # a second to import
+
+        inductor.fallback_random = True  # draws are what they would be without compiling
     for block in learner.model.blocks:
         if config.checkpoint_activations:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False)

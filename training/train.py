@@ -46,10 +46,11 @@ def train(config: TrainConfig) -> dict:
     too little memory.
     """
     with joined() as processes:
-        return _train(config, processes)
+        return train_among(processes, config)
 
 
-def _train(config: TrainConfig, processes: Processes) -> dict:
+def train_among(processes: Processes, config: TrainConfig) -> dict:
+    """What `train` does, in one of processes that have joined already."""
     last = config.folder / "checkpoints/last"
     resumes = config.resume and last.exists()
     check(config, processes)
