@@ -17,9 +17,13 @@ from gato_training.side_task import SideTask
 class TrainConfig:
     """Trains a policy on demonstrations, or fine-tunes one with --init-from.
 
+    --preset control (if none is named), finetune, finetune-control or debug sets every option.
+
     example: gato train --preset control --data datasets/train --name first --hours 1.5
+
     example: gato train --preset finetune-control --init-from checkpoints/control --data my_demos
-    example: torchrun --nproc-per-node 2 -m gato_core.cli train --preset control --accumulate 2 ...
+
+    example: torchrun --nproc-per-node 2 -m gato_core.cli train --accumulate 2 --data datasets/train
     """
 
     data: tuple[str, ...] = ()
