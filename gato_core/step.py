@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gato_core.model import Gato, Kept, ModelConfig, Places
+from gato_core.model import Gato, ModelConfig
+from gato_core.positions import Kept, Places
 from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer, Tokens
 from gato_core.window import blank
 

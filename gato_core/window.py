@@ -216,7 +216,7 @@ def blank(spec: Spec) -> dict[str, np.ndarray]:
 
 
 def _rotation(position_L: np.ndarray, key_size: int) -> np.ndarray:
-    """float32 (2, L, K): see `gato_core.model.rotate`. Positions grow for ever, hence float64."""
+    """float32 (2, L, K): see `positions.rotate`. Positions grow for ever, hence float64."""
     angle = position_L[:, None] * ROTARY_BASE ** (-np.arange(0, key_size, 2) / key_size)
     cos, sin = np.cos(angle), np.sin(angle)
     both = [np.concatenate([cos, cos], axis=1), np.concatenate([-sin, sin], axis=1)]

@@ -6,7 +6,8 @@ import torch
 from core_examples import BENCHMARK, SMALL, observations, random_model, tiny, values
 from torch.nn import functional as F
 
-from gato_core.model import Gato, band_mask, places, preset, rotate, to_tensors
+from gato_core.model import Gato, band_mask, preset, to_tensors
+from gato_core.positions import places, rotate
 from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer
 from gato_core.vocab import Vocabulary
 
