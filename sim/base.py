@@ -1,7 +1,7 @@
-"""What to do with a base on which the top would not stay: lay it down elsewhere, or tip it over.
+"""What to do first where the top would not stay on the base: lay one down alone, or tip it over.
 
-A base that leans on something falls flat when it is laid down alone; a prism with a ridge on top
-stands on its end after it was tipped over. The what-if simulation says which helps.
+What leans on something falls flat when it is laid down alone; a prism with a ridge on top stands
+on its end after it was tipped over. The what-if simulation says which helps.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from gato_sim import place, topple
 from gato_sim.constants import BASKET_ORIGIN
+from gato_sim.objects import COLORS
 from gato_sim.sight import Sight, apart
 
 FLOOR = BASKET_ORIGIN[2]
@@ -27,8 +28,9 @@ SPOTS = np.stack(np.meshgrid([0.54, 0.57, 0.6, 0.63, 0.66], [-0.06, -0.03, 0.0, 
 
 @dataclass(frozen=True)
 class Relay:
-    """Lay the base down with its centre over spot (2,)."""
+    """Lay the object of a colour, top or base, down with its centre over spot (2,)."""
 
+    color: str
     spot: np.ndarray
 
 
@@ -42,14 +44,15 @@ def choose_task(
     sight: Sight, poses: Mapping[str, np.ndarray], colors: tuple[str, str, str]
 ) -> Relay | topple.Topple | None:
     """What makes the base carry the top, None if nothing does. colors: top, base and third."""
-    base = colors[1]
-    solid = sight.shapes[base].at(poses[base])
-    leans = np.arccos(np.clip(-solid.normals[:, 2].min(), -1, 1)) > LEANING
+    top, base, _ = colors
     ways = itertools.chain(
-        _relays(sight, poses, colors) if leans else (), _topples(sight, poses, colors)
+        _relays(sight, poses, base) if _leans(sight, poses, base) else (),
+        _relays(sight, poses, top) if _leans(sight, poses, top) else (),
+        _topples(sight, poses, colors),
     )
     for way, pose in ways:
-        rested = sight.whatif.outcome({**poses, base: pose}, SECONDS)
+        color = way.color if isinstance(way, Relay) else base
+        rested = sight.whatif.outcome({**poses, color: pose}, SECONDS)
         _, expectation = place.choose_place(
             sight.whatif, sight.shapes, rested, colors, thorough=False
         )
@@ -58,21 +61,26 @@ def choose_task(
     return None
 
 
-def _relays(sight: Sight, poses: Mapping[str, np.ndarray], colors: tuple[str, str, str]):
-    """Spots with room for the base, and its pose there just above the floor."""
-    top, base, third = colors
-    pose = poses[base]
-    solid = sight.shapes[base].at(pose)
+def _leans(sight: Sight, poses: Mapping[str, np.ndarray], color: str) -> bool:
+    """Whether no face of an object lies flat."""
+    lowest = sight.shapes[color].at(poses[color]).normals[:, 2].min()
+    return bool(np.arccos(np.clip(-lowest, -1, 1)) > LEANING)
+
+
+def _relays(sight: Sight, poses: Mapping[str, np.ndarray], color: str):
+    """Spots with room for an object, and its pose there just above the floor."""
+    pose = poses[color]
+    solid = sight.shapes[color].at(pose)
+    others = [sight.shapes[other].at(poses[other]) for other in COLORS if other != color]
     num_tried = 0
     for spot in sorted(SPOTS.reshape(-1, 2), key=lambda s: np.linalg.norm(s - pose[:2])):
         moved = solid.shifted(np.append(spot - pose[:2], 0.0))
-        others = [sight.shapes[color].at(poses[color]) for color in (top, third)]
         if min(apart(moved, other) for other in others) > 2 * CLEARANCE:
             num_tried += 1
             if num_tried > NUM_SPOTS:
                 return
             drop = FLOOR + place.PLACED_GAP - solid.vertices[:, 2].min()
-            yield Relay(spot), np.concatenate([spot, [pose[2] + drop], pose[3:]])
+            yield Relay(color, spot), np.concatenate([spot, [pose[2] + drop], pose[3:]])
 
 
 def _topples(sight: Sight, poses: Mapping[str, np.ndarray], colors: tuple[str, str, str]):

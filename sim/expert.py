@@ -26,7 +26,7 @@ from gato_sim.constants import (
 from gato_sim.grasp import Grasp, Solid, best_grasp, rotation_matrix, wrapped
 from gato_sim.objects import COLORS
 from gato_sim.place import vertical_gap
-from gato_sim.sight import Sight, angle_between, apart
+from gato_sim.sight import Sight, angle_between, apart, tilt_between
 
 GAIN = 4.0  # 1/s; more makes the arm, which lags by about 0.15 s, swing round its goal
 YAW_GAIN = 4.0
@@ -50,7 +50,7 @@ TIPPING = 0.15  # rad of the base's turn: from here on the finger follows throug
 MAX_CLOSINGS = 4  # of the gripper on the top in an episode, then it is not going to succeed
 MAX_BASE_TASKS = 2
 MAX_SEARCHES = 3  # with the top in hand, for a place where it stays
-BASE_STEPS = 110  # control steps that laying the base anew may take
+BASE_STEPS = 140  # control steps that laying one anew may take
 STEPS_TO_STACK = 120  # that must remain after it
 MAX_STEPS_WITHOUT_GRASP = 30
 LEAST_STEPS = {True: 25, False: 70}  # control steps to a stack, with the top in hand or not
@@ -64,18 +64,17 @@ class ScriptedExpert:
 
     def __init__(self, env, *, seed: int = 0) -> None:
         self.env = env
-        self._top, self._base = env.top, env.base
-        (self._third,) = set(COLORS) - {env.top, env.base}
-        self._sight: Sight | None = None
         self.reset()
 
     def reset(self, prompt: Episode | None = None) -> None:
         """Forgets all decisions. A prompt is ignored."""
-        self._sight = None
+        self._top, self._base = self.env.top, self.env.base
+        (self._third,) = set(COLORS) - {self._top, self._base}
+        self._sight: Sight | None = None
         self._grasp: tuple | None = None  # of the object to be moved, in its frame
         self._place: tuple | None = None  # of the top, in the base's frame
-        self._decided_for: np.ndarray | None = None  # orientation of the base
-        self._task: base.Relay | topple.Topple | None = None  # with the base, before the stack
+        self._decided_for: list[np.ndarray] | None = None  # orientations of top and base
+        self._task: base.Relay | topple.Topple | None = None  # before the stack
         self._expectation = place.STAYS
         self._releasing = self._let_go = False
         self._steps_left, self._task_steps = NUM_STEPS, 0
@@ -123,7 +122,7 @@ class ScriptedExpert:
         if self._releasing and fingers and self._sight.angle > WIDE_OPEN_ANGLE:
             return np.zeros(4), OPEN
         if fingers == 2:
-            return self._stack() if moving == self._top else self._lay_down()
+            return self._lay_down() if isinstance(self._task, base.Relay) else self._stack()
         if self._stacked():
             return self._retreat()
         self._decide()
@@ -133,20 +132,20 @@ class ScriptedExpert:
 
     @property
     def _moving(self) -> str:
-        return self._base if isinstance(self._task, base.Relay) else self._top
+        return self._task.color if isinstance(self._task, base.Relay) else self._top
 
     def _decide(self) -> None:
-        """At the start, and when the base has turned: whether it carries the top as it lies."""
-        orientation = self._sight.rotation(self._base)
+        """At the start, and when top or base lie anew: whether the base carries the top so."""
+        lie = [self._sight.rotation(color) for color in (self._top, self._base)]
         if self._task is not None:
             if not self._is_task_over():
                 return
             self._task = self._grasp = None
-        elif (
-            self._decided_for is not None and angle_between(orientation, self._decided_for) < MOVED
-        ):
-            return
-        self._decided_for = orientation
+        elif self._decided_for is not None:
+            turns = [tilt_between(*pair) for pair in zip(lie, self._decided_for)]
+            if max(turns) < MOVED or not self._sight.is_still:
+                return
+        self._decided_for = lie
         poses = base.without(self._top, self._sight)
         colors = (self._top, self._base, self._third)
         late = self._steps_left < BASE_STEPS + STEPS_TO_STACK
@@ -175,14 +174,14 @@ class ScriptedExpert:
         return self._expectation == place.STAYS
 
     def _is_task_over(self) -> bool:
-        """Whether the base lies or stands as it shall, or it takes too long."""
+        """Whether the object lies or stands as it shall, or it takes too long."""
         if self._task_steps > BASE_STEPS:
             return True
         if isinstance(self._task, topple.Topple):
             solid = self._sight.solids[self._base]
             done = topple.turned(self._task, solid) > np.pi / 2 - 0.1
             return done and self._sight.pinch[2] > solid.top + HOVER
-        return self._let_go and not self._sight.fingers_on(self._base)
+        return self._let_go and not self._sight.fingers_on(self._task.color)
 
     def _stacked(self) -> bool:
         sight = self._sight
@@ -300,10 +299,10 @@ class ScriptedExpert:
         return self._carry(self._top, error, rise, [below]), CLOSE
 
     def _lay_down(self) -> tuple[np.ndarray, float]:
-        """Carries the base to a free spot and lets go above the floor, where it falls flat."""
-        sight = self._sight
-        held = sight.solids[self._base]
-        error = self._within_reach(self._task.spot - sight.poses[self._base][:2])
+        """Carries top or base to a free spot and lets go above the floor, where it falls flat."""
+        sight, color = self._sight, self._task.color
+        held = sight.solids[color]
+        error = self._within_reach(self._task.spot - sight.poses[color][:2])
         distance = float(np.hypot(*error))
         gap = held.vertices[:, 2].min() - FLOOR
         if gap < PLACED_GAP and distance < 2 * PLACED_ERROR:
@@ -311,7 +310,8 @@ class ScriptedExpert:
             return np.zeros(4), OPEN
         wanted = np.clip((distance - 0.008) * FUNNEL, 0, CARRY)
         rise = wanted - gap if wanted > 0 else -gap - 0.002
-        return self._carry(self._base, error, rise, [sight.solids[self._top]]), CLOSE
+        other = self._base if color == self._top else self._top
+        return self._carry(color, error, rise, [sight.solids[other]]), CLOSE
 
     def _within_reach(self, error: np.ndarray) -> np.ndarray:
         low, high = (np.array(limit[:2]) for limit in (WORKSPACE_LOW, WORKSPACE_HIGH))

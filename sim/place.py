@@ -17,7 +17,7 @@ from gato_sim.whatif import WhatIf
 STEEPEST = 0.75  # least vertical component of the normal of a face that carries
 REWARD_REACH = 0.042  # the reward wants centres less than 0.05 apart
 FRACTIONS = np.linspace(0.0, 1.0, 17)
-SECONDS = 1.0  # of what-if simulation: by then a top that slides has fallen
+SECONDS = 0.7  # of what-if simulation: by then a top that slides has fallen
 PLACED_GAP = 0.003  # m, at which an object is let go
 DROP = 0.0005  # m above contact, where the what-if simulation lets go
 JITTER = 0.005  # m, of a real placement

@@ -12,6 +12,7 @@ from gato_sim.simulation import Simulation
 from gato_sim.whatif import WhatIf
 
 CONTACT = 1e-4  # m
+STILL = 0.005  # m, and units of quaternion, that a pose changes within a timestep at most
 
 
 class Sight:
@@ -19,7 +20,8 @@ class Sight:
 
     shapes: solids in their body frames, by colour. solids: the same in the world. poses: (7,) by
     colour. pinch (3,); yaw of the closing axis, wrist angle (rad); angle of the gripper (0..255);
-    touching: pairs of an object, a finger ("left", "right") or "basket" in contact.
+    touching: pairs of an object, a finger ("left", "right") or "basket" in contact. is_still:
+    whether all objects are about at rest.
     """
 
     def __init__(self, simulation: Simulation) -> None:
@@ -28,11 +30,13 @@ class Sight:
         self.walls = _walls(self.model)
         self.whatif = WhatIf(self.model, self.shapes)
         self._owner = _owners(self.model)
+        self.poses = simulation.object_poses()
         self.look(simulation)
 
     def look(self, simulation: Simulation) -> None:
         """Brings everything up to this timestep."""
-        self.poses = simulation.object_poses()
+        before, self.poses = self.poses, simulation.object_poses()
+        self.is_still = all(np.abs(self.poses[c] - before[c]).max() < STILL for c in COLORS)
         self.solids = {color: self.shapes[color].at(self.poses[color]) for color in COLORS}
         pinch = np.asarray(simulation.pinch_pose, dtype=np.float64)
         self.pinch = pinch[:3]
@@ -54,6 +58,11 @@ class Sight:
 def apart(first: Solid, second: Solid) -> float:
     """Horizontal distance between two solids, seen from above."""
     return float(separation(np.zeros((1, 2)), first.vertices[:, :2], second.vertices[:, :2])[0])
+
+
+def tilt_between(first: np.ndarray, second: np.ndarray) -> float:
+    """Angle (rad) between two orientations (3, 3), turns about the vertical left out."""
+    return float(np.arccos(np.clip(first[2] @ second[2], -1, 1)))
 
 
 def angle_between(first: np.ndarray, second: np.ndarray) -> float:
