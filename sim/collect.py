@@ -6,6 +6,7 @@ does not depend on the number of workers, and the same command continues where i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import itertools
 import json
@@ -14,7 +15,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -124,44 +125,55 @@ def trial(config: CollectConfig, index: int) -> Trial:
     return Trial(task, index, seed, suites.draw_objects(task, seed))
 
 
+@cache
+def _environment(physics: str, randomise: str, cameras: tuple[str, ...], size: int, view: str):
+    """This process's environment, made once: a tenth of an episode's time goes into a fresh one."""
+    import gato_sim
+
+    env = gato_sim.load(
+        "s0,s0,s0",
+        seed=0,
+        physics=physics,
+        randomise=randomise,
+        cameras=cameras,
+        image_size=size,
+        view=view,
+    )
+    env.reset()  # draws: what OpenGL registers to be done at the exit is done after ours
+    atexit.register(env.close)
+    return env
+
+
 def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
     """Runs the expert once; `info` says all that made the episode."""
-    import gato_sim
     from gato_sim.expert import ScriptedExpert
     from gato_sim.rollout import rollout
 
-    env = gato_sim.load(
-        trial.objects,
-        seed=trial.seed,
-        physics=config.physics,
-        randomise=config.randomise,
-        cameras=config.cameras,
-        image_size=config.image_size,
-        view=config.view,
-    )
+    scene = config.physics, config.randomise, config.cameras, config.image_size, config.view
+    env = _environment(*scene)
     spec = robot_spec(config.cameras, config.image_size, config.view)
-    with contextlib.closing(env):
-        expert = ScriptedExpert(env, seed=trial.seed)
-        policy, perturbation = expert, None
-        draws = suites.stable_seed("perturb", trial.seed)
-        if config.perturb != "none":
-            perturbation = perturb.load(config.perturb, draws)
-        if config.actor:
-            actor = open_policy("", config.actor, env, spec, seed=draws, temperature=0.0, threads=1)
-            policy = Handover(policy, actor, seed=draws)
-            perturbation = policy.executed
-        episode = rollout(
-            env,
-            policy,
-            spec,
-            task=trial.objects,
-            source="expert",
-            seed=trial.seed,
-            max_steps=config.max_steps,
-            perturb=perturbation,
-            stop_after=STOP_AFTER,
-            give_up=lambda: expert.hopeless,
-        )
+    expert = ScriptedExpert(env, seed=trial.seed)
+    policy, perturbation = expert, None
+    draws = suites.stable_seed("perturb", trial.seed)
+    if config.perturb != "none":
+        perturbation = perturb.load(config.perturb, draws)
+    if config.actor:
+        actor = open_policy("", config.actor, env, spec, seed=draws, temperature=0.0, threads=1)
+        policy = Handover(policy, actor, seed=draws)
+        perturbation = policy.executed
+    episode = rollout(
+        env,
+        policy,
+        spec,
+        task=trial.objects,
+        source="expert",
+        seed=trial.seed,
+        objects=trial.objects,
+        max_steps=config.max_steps,
+        perturb=perturbation,
+        stop_after=STOP_AFTER,
+        give_up=lambda: expert.hopeless,
+    )
     episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}
     return episode
 

@@ -27,6 +27,7 @@ def rollout(
     task: str,
     source: str,
     seed: int,
+    objects: str | None = None,
     max_steps: int = NUM_STEPS,
     perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     latency: Callable[[], float] | None = None,
@@ -36,14 +37,14 @@ def rollout(
 ) -> Episode:
     """Runs the episode `seed` of `env`; `info` tells success at the end, ever, strict, and stages.
 
-    policy: any Policy; it sees what `spec` names. perturb: turns the policy's clean action (5,)
-    into the executed one; the clean one stays the label. latency: the seconds after which each
-    action takes effect (see pace.py). stop_after: ends the episode after that
-    many steps of success with the gripper away, which keeps demonstrations short. give_up: asked
-    after each step whether to end the episode as it is. Evaluation uses neither.
-    on_step(step, observation, reward) is called after each step.
+    objects: the environment's task from now on, if it is another. policy: any Policy; it sees what
+    `spec` names. perturb: turns the policy's clean action (5,) into the executed one; the clean one
+    stays the label. latency: the seconds after which each action takes effect (see pace.py).
+    stop_after: ends the episode after that many steps of success with the gripper away, which keeps
+    demonstrations short. give_up: asked after each step whether to end the episode as it is.
+    Evaluation uses neither. on_step(step, observation, reward) is called after each step.
     """
-    timestep = env.reset(seed=seed)
+    timestep = env.reset(seed=seed, task=objects)
     policy.reset()
     pace = Pace(env, policy, latency=latency, perturb=perturb)
     observations, actions, rewards = [], [], []

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pytest
 
 from gato_core.dataset import Dataset
 from gato_sim import objects, suites
-from gato_sim.collect import CollectConfig, collect, main, trial
+from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
 
 # short episodes without images: what is tested is the order and the bookkeeping
 SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12)
@@ -44,6 +45,17 @@ def assert_equal_datasets(got: Dataset, expected: Dataset) -> None:
 def test_dataset_does_not_depend_on_the_number_of_workers(reference, tmp_path):
     collect(CollectConfig(out=tmp_path / "two", episodes=5, workers=2, **SHORT))
     assert_equal_datasets(Dataset(tmp_path / "two"), reference)
+
+
+def test_an_episode_does_not_depend_on_those_before_it():
+    """A process keeps its environment: other objects, other meshes in the pictures."""
+    config = CollectConfig(out=Path("unused"), max_steps=2, image_size=32, workers=0)
+    first = demonstrate(config, trial(config, 0))
+    demonstrate(config, trial(config, 1))
+    again = demonstrate(config, trial(config, 0))
+    assert first.info == again.info
+    for key, value in first.observation.items():
+        np.testing.assert_array_equal(value, again.observation[key], err_msg=key)
 
 
 def test_continued_collection_loses_and_doubles_nothing(reference, tmp_path):
