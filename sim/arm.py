@@ -115,9 +115,7 @@ def from_file(
         raise ValueError(f"{path}: expected kinematics that MuJoCo compiles: {error}") from error
     _check_joints(path, model, joints, model.site(pinch_site).bodyid[0])
     entries = [model.joint(name) for name in joints]
-    limited = np.array([bool(model.jnt_limited[joint.id]) for joint in entries])
-    low, high = np.array([joint.range for joint in entries]).T
-    middle = np.where(limited, (low + high) / 2, 0.0)
+    low, middle, high = _ranges(model, entries)
     limits = velocity_limits if len(velocity_limits) else _urdf_velocity_limits(path, joints)
     return Arm(
         model,
@@ -126,8 +124,8 @@ def from_file(
         dof=np.array([joint.dofadr[0] for joint in entries]),
         wrist=model.site(wrist_site).id,
         pinch=model.site(pinch_site).id,
-        low=np.where(limited, low, -np.inf),
-        high=np.where(limited, high, np.inf),
+        low=low,
+        high=high,
         velocity_limits=_vector("velocity_limits", limits, joints, low=0.0),
         rest_angles=_vector("rest_angles", rest_angles if len(rest_angles) else middle, joints),
         workspace_low=np.array(workspace_low),
@@ -185,6 +183,14 @@ def _check_joints(path: Path, model: mujoco.MjModel, joints: Sequence[str], pinc
     others = [j.name for j in chain if model.jnt_type[j.id] != mujoco.mjtJoint.mjJNT_HINGE]
     if others:
         raise ValueError(f"{path}: expected revolute joints, got other types for {others}")
+
+
+def _ranges(model: mujoco.MjModel, joints: Sequence) -> np.ndarray:
+    """Lowest, middle and highest angles (3, n) in rad of a model's joints; -inf, 0, inf of free."""
+    limited = np.array([bool(model.jnt_limited[joint.id]) for joint in joints])
+    low, high = np.array([joint.range for joint in joints]).T
+    free = np.array([[-np.inf], [0.0], [np.inf]])
+    return np.where(limited, [low, (low + high) / 2, high], free)
 
 
 def _urdf_velocity_limits(path: Path, joints: Sequence[str]) -> list[float]:
