@@ -75,7 +75,9 @@ def network() -> list[SetEnvironmentVariable]:
     """As `gato stack` does: DDS uses UDP on 127.0.0.1 alone, or what the environment says."""
     reach = "ROS_AUTOMATIC_DISCOVERY_RANGE"
     profile = str(SHARE / "config" / "fastdds_localhost.xml")
-    closed = {"FASTDDS_DEFAULT_PROFILES_FILE": profile, reach: "SYSTEM_DEFAULT"}
+    is_old = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")  # Fast DDS before 3
+    name = "FASTRTPS_DEFAULT_PROFILES_FILE" if is_old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    closed = {name: profile, reach: "SYSTEM_DEFAULT"}
     opened = {reach: os.environ.get(reach, "SUBNET")}
     return [
         SetEnvironmentVariable(

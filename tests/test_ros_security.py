@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = ("gato_core", "sim", "training", "ros2_ws/src", "launch", "bench")
 UNSAFE_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
-NETWORK = ("FASTDDS_DEFAULT_PROFILES_FILE", "ROS_AUTOMATIC_DISCOVERY_RANGE", "RMW_IMPLEMENTATION")
+NETWORK = (*transport.CHOSEN, "RMW_IMPLEMENTATION")
 
 
 def test_nothing_is_ever_unpickled():
