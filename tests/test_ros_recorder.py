@@ -1,5 +1,6 @@
 """The recorder as a process of its own; these tests play robot, actor and operator."""
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -39,7 +40,8 @@ class Actor(ros_examples.FakeSensors):
 def operator(tmp_path):
     """A probe beside a recorder that writes into tmp_path / "recordings"."""
     log = tmp_path / "recorder.txt"
-    overrides = {"folder": str(tmp_path / "recordings"), "min_free_gb": 0.001}
+    # the fake sensors reach 16 Hz on a busy machine
+    overrides = {"folder": str(tmp_path / "recordings"), "min_free_gb": 0.001, "control_rate": 10.0}
     with (
         ros_examples.environment(),
         ros_examples.node_process("recorder", log, overrides) as process,
@@ -66,7 +68,7 @@ def rates(operator) -> dict:
 
 
 def wait_for_rates(operator) -> None:
-    operator.wait(lambda: min(rates(operator).values()) > 16, "all streams at their rate")
+    operator.wait(lambda: min(rates(operator).values()) > 9, "all streams at their rate")
 
 
 def read(folder: Path) -> tuple[dict[str, list], dict]:
@@ -88,7 +90,7 @@ def test_start_is_refused_with_the_list_of_what_is_missing(operator):
     answer = call(operator, "start")
     assert not answer.success
     for topic in (JOINTS, *IMAGES):
-        assert f"{topic}: expected 20 Hz, got 0.0 Hz, never a message" in answer.message
+        assert f"{topic}: expected 10 Hz, got 0.0 Hz, never a message" in answer.message
     assert "/action: expected someone who acts, got no publisher" in answer.message
     with Actor(operator) as robot:
         wait_for_rates(operator)
@@ -98,6 +100,7 @@ def test_start_is_refused_with_the_list_of_what_is_missing(operator):
             return message
 
         robot.faults[topics.JOINT_STATES] = rename
+        time.sleep(0.5)  # until no sound state is the newest
         assert ros_examples.eventually(lambda: "right_j0" in call(operator, "start").message)
         robot.faults.clear()
     assert not call(operator, "stop").success
@@ -134,7 +137,8 @@ def test_a_recording_holds_every_message_and_what_it_needs_to_become_a_dataset(o
         recorded = set(stamps(messages[f"/{topics.image(camera)}"]))
         assert recorded >= set(sent[camera])
     assert set(stamps(messages["/action"])) <= set(stamps(messages[JOINTS]))
-    assert Spec.from_dict(json.loads(info["spec"])).differences(robot_spec()) == []
+    spec = dataclasses.replace(robot_spec(), control_timestep=0.1)
+    assert Spec.from_dict(json.loads(info["spec"])).differences(spec) == []
     assert json.loads(info["topics"])["basket_front_left"] == IMAGES[0]
     assert (info["task"], info["source"], info["success"]) == ("wave", "tester", "true")
     assert info["num_lost"] == "0"
