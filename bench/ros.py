@@ -1,7 +1,7 @@
 """The figures of the ROS 2 part, side by side with their targets; the last line is JSON.
 
     python bench/ros.py                    a minute each: answers at 20 Hz, at 100 Hz, closed loop
-    python bench/ros.py --seconds 600      ten minutes each
+    python bench/ros.py --seconds 600      ten minutes of the closed loop
     python bench/ros.py --soak 3600        memory, threads and files over an hour, instead
 
 Nodes are processes of their own with the parameters of config/stack.yaml. In the closed loop the
@@ -39,7 +39,9 @@ class Options:
 
     checkpoint: str = "checkpoints/control"
     seconds: float = 60.0
-    """Of each part; in the closed loop simulated time, whose episodes last 20 s."""
+    """Of the closed loop, in simulated time, whose episodes last 20 s."""
+    answer_seconds: float = 60.0
+    """Of each of the other two parts."""
     physics: str = "benchmark"
     num_threads: int = 1
     video: bool = False
@@ -97,8 +99,8 @@ def measure(options: Options, stop: Stop) -> dict:
         result = {"soak": soak(seconds=options.soak, period=period, log=options.soak_log)}
     else:
         result = {
-            "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, options.seconds),
-            "fast": answer(None, FAST_RATE, options.seconds),
+            "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, options.answer_seconds),
+            "fast": answer(None, FAST_RATE, options.answer_seconds),
             "closed_loop": closed_loop(options, stop),
         }
     return result | {
