@@ -69,13 +69,15 @@ def sample(pid: int) -> tuple[float, int, int] | None:
     return None
 
 
-def growth(rows: list[tuple[float, int, int]]) -> dict[str, float]:
-    """What the last quarter of the samples has more than the second, by medians.
+def growth(rows: list[tuple[float, int, int]], quarters_before: int = 1) -> dict[str, float]:
+    """What the last quarter of the samples has more than an earlier one, by medians.
 
-    The first quarter is left to warming up: the accounts of the newest ten minutes fill.
+    quarters_before: what is left to loading and warming up: the accounts of the newest ten minutes
+    fill.
     """
     table, quarter = np.array(rows), len(rows) // 4
-    difference = np.median(table[3 * quarter :], 0) - np.median(table[quarter : 2 * quarter], 0)
+    begin = quarters_before * quarter
+    difference = np.median(table[3 * quarter :], 0) - np.median(table[begin : begin + quarter], 0)
     return dict(zip(COUNTS, difference.tolist()))
 
 
@@ -85,11 +87,12 @@ def soak(
     num_steps: int = 0,
     period: float,
     real_time_factor: float = 1.0,
+    quarters_before: int = 1,
     log: Path | None = None,
 ) -> dict:
     """{node: {"first", "last", "growth"}} after so many seconds, or control steps, of the stack.
 
-    The policy is trivial; `period` (s) is that of the samples.
+    The policy is trivial; `period` (s) is that of the samples. quarters_before: as of `growth`.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -118,7 +121,11 @@ def soak(
             sampler.end()
         report = json.loads((folder / "out" / "report.json").read_text())
     nodes = {
-        name: {"first": rows[len(rows) // 4], "last": rows[-3], "growth": growth(rows)}
+        name: {
+            "first": rows[len(rows) // 4],
+            "last": rows[-3],
+            "growth": growth(rows, quarters_before),
+        }
         for name, rows in sampler.samples.items()  # the last ones are of processes that end
     }
     policy = report["policy"]

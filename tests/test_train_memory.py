@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import train_examples
 
@@ -44,6 +45,13 @@ def test_peak_is_as_foretold(tmp_path, data, changes):
     program = found["estimate"]["program"]
     ratio = (found["estimated_gb"] * 1e9 - program) / (found["peak_gb"] * 1e9 - program)
     assert 1 / FACTOR < ratio < FACTOR, found
+
+
+def test_the_peak_is_a_programs_own_and_not_that_of_what_started_it():
+    held = np.ones(150_000_000)  # 1.2 GB
+    count = "from gato_training import memory; print(memory.peak())"
+    done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert 0 < int(done.stdout) < held.nbytes
 
 
 def test_parameters_are_counted_without_making_them():

@@ -175,7 +175,11 @@ def resident() -> int:
 
 def peak() -> int:
     """Bytes of memory that this process has had at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if not MEMINFO.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # in Linux a program's ru_maxrss begins with the memory of the process that started it
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def _kept(learner: Learner, config: TrainConfig, number: int) -> list[int]:
