@@ -23,9 +23,9 @@ CAMERAS = ("basket_front_left", "basket_front_right")
 
 
 def save_trivial_policy(folder: Path, image_size: int, rate: float) -> Path:
-    """A checkpoint of the smallest preset with untrained weights, for a robot of this rate."""
+    """The smallest preset, untrained, one timestep and one pass a step, for a robot of this rate."""
     torch.manual_seed(0)
-    config = preset("debug")
+    config = dataclasses.replace(preset("debug"), context_timesteps=1, action_mode="parallel")
     spec = dataclasses.replace(robot_spec(CAMERAS, image_size), control_timestep=1 / rate)
     checkpoint.save(folder, Gato(config), config, spec, {"data": "none"})
     return folder
