@@ -23,7 +23,7 @@ CAMERAS = ("basket_front_left", "basket_front_right")
 
 
 def save_trivial_policy(folder: Path, image_size: int, rate: float) -> Path:
-    """The smallest preset, untrained, one timestep and one pass a step, for a robot of this rate."""
+    """The smallest preset, untrained, one timestep and pass a step, for a robot of this rate."""
     torch.manual_seed(0)
     config = dataclasses.replace(preset("debug"), context_timesteps=1, action_mode="parallel")
     spec = dataclasses.replace(robot_spec(CAMERAS, image_size), control_timestep=1 / rate)
