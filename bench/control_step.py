@@ -1,7 +1,7 @@
 """One control step at full context by every way there is to run it; the last line is JSON.
 
     python bench/control_step.py --preset control-5m
-    python bench/control_step.py --preset 79m --yardstick ../shared/yardstick.py
+    python bench/control_step.py --preset 79m --yardstick YARDSTICK.py
     python bench/control_step.py --checkpoint checkpoints/control --dataset datasets/train
 
 All run in one process and in turn, so that a busy machine disturbs them alike; CPU time is what to

@@ -1,6 +1,6 @@
 """How fast training is, what its input pipeline costs, and what a GPU would make of it.
 
-    python bench/train.py --yardstick ../shared/yardstick.py
+    python bench/train.py --yardstick YARDSTICK.py
     python bench/train.py --preset control-2m --dataset datasets/train --batch-size 48
 
 An update is forward, backward and AdamW. With a yardstick, a file with a class Ref whose
