@@ -9,7 +9,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from gato_core.spec import check_crop
-from gato_ros import ingest, paths
+from gato_ros import camera_parameters, ingest, paths
 from gato_ros.freshness import Limits
 from gato_ros.ingest import Crop, Gripper
 from gato_ros.parameters import declare, refuse_unknown
@@ -17,9 +17,7 @@ from gato_ros.robot import ARM_NAME, Robot
 from gato_ros.safety import SafetyLimits
 from gato_sim import arm as arms
 from gato_sim.constants import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
-from gato_sim.tasks import VIEWS
 
-CAMERAS = ["basket_front_left", "basket_front_right"]
 NUMBERS = Parameter.Type.DOUBLE_ARRAY  # without a default: None unless given
 NO_CROP = [0.0, 0.0, 0.0, 0.0]
 
@@ -100,18 +98,12 @@ def declare_all(node: Node) -> PolicyParameters:
     Raises ValueError for a wrong choice, and for a given parameter that does not exist.
     """
     param = partial(declare, node)
-    cameras = tuple(param("cameras", CAMERAS, "the robot's cameras, one stream each"))
+    cameras = camera_parameters.cameras(param, "the robot's cameras, one stream each")
     parameters = PolicyParameters(
         **_policy(param),
         cameras=cameras,
-        image_size=param("image_size", 64, "height of the images in pixels", low=16, high=512),
-        view=param("view", "whole", "what of the benchmark's picture they show", choices=[*VIEWS]),
-        image_type=param(
-            "image_type",
-            "raw",
-            "sensor_msgs/Image on <camera>/color, or CompressedImage on <camera>/color/compressed",
-            choices=("raw", "compressed"),
-        ),
+        **camera_parameters.pictures(param),
+        image_type=camera_parameters.image_type(param),
         **_commands(param),
         gripper=_gripper(param),
         arm=_arm(param),

@@ -11,9 +11,10 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 
 from gato_core.spec import Spec
+from gato_ros import camera_parameters
 from gato_ros.ingest import Gripper
 from gato_ros.parameters import declare, refuse_unknown
-from gato_sim.tasks import VIEWS, robot_spec
+from gato_sim.tasks import robot_spec
 
 TASK = "stack the red object on the blue object"
 
@@ -41,7 +42,6 @@ class RecorderParameters:
 def declare_all(node: Node) -> RecorderParameters:
     """Declares all parameters on a node and reads them. Raises ValueError for a wrong choice."""
     param = partial(declare, node)
-    cameras = ["basket_front_left", "basket_front_right"]
     words = ParameterDescriptor(description="what is to be done, in words; may change at any time")
     usual = Gripper()
     node.declare_parameter("task", TASK, words)
@@ -53,15 +53,9 @@ def declare_all(node: Node) -> RecorderParameters:
             "what begins and ends a recording: services, or each episode of the robot",
             choices=("service", "episode"),
         ),
-        cameras=tuple(param("cameras", cameras, "the robot's cameras, one stream each")),
-        image_size=param("image_size", 64, "height of the images in pixels", low=16, high=512),
-        view=param("view", "whole", "what of the benchmark's picture they show", choices=[*VIEWS]),
-        image_type=param(
-            "image_type",
-            "raw",
-            "sensor_msgs/Image on <camera>/color, or CompressedImage on <camera>/color/compressed",
-            choices=("raw", "compressed"),
-        ),
+        cameras=camera_parameters.cameras(param, "the robot's cameras, one stream each"),
+        **camera_parameters.pictures(param),
+        image_type=camera_parameters.image_type(param),
         control_rate=param("control_rate", 20.0, "states a second", low=0.1, high=1000.0),
         gripper=Gripper(
             joint=param("gripper.joint", usual.joint, "its name in joint_states"),

@@ -7,9 +7,9 @@ from functools import partial
 
 from rclpy.node import Node
 
+from gato_ros import camera_parameters
 from gato_ros.parameters import declare, refuse_unknown
 from gato_sim.constants import NUM_STEPS
-from gato_sim.tasks import VIEWS
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,6 @@ class SimParameters:
 def declare_all(node: Node) -> SimParameters:
     """Declares all parameters on a node and reads them. Raises ValueError for a wrong choice."""
     param = partial(declare, node)
-    cameras = ["basket_front_left", "basket_front_right"]
     parameters = SimParameters(
         task=param("task", "rgb_test_triplet5", "a task's name or red, green, blue ids 'r3,s0,b2'"),
         seed=param("seed", 0, "of the episodes' starts", low=0, high=2**31 - 1),
@@ -50,9 +49,8 @@ def declare_all(node: Node) -> SimParameters:
             "the published settings, or three times faster ones",
             choices=("benchmark", "stable"),
         ),
-        cameras=tuple(param("cameras", cameras, "cameras to publish")),
-        image_size=param("image_size", 64, "height of the images in pixels", low=16, high=512),
-        view=param("view", "whole", "what of the benchmark's picture they show", choices=[*VIEWS]),
+        cameras=camera_parameters.cameras(param, "cameras to publish"),
+        **camera_parameters.pictures(param),
         randomise=param("randomise", "none", "how episodes differ in looks and physics: a profile"),
         real_time_factor=param(
             "real_time_factor", 1.0, "1 is real time, 0 as fast as possible", low=0.0, high=100.0

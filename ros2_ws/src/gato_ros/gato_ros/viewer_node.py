@@ -16,7 +16,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from gato_ros import diagnostics, reading, topics, viewer_server
+from gato_ros import camera_parameters, diagnostics, reading, topics, viewer_server
 from gato_ros.parameters import declare, refuse_unknown
 from gato_ros.stopping import Stop
 from gato_sim.constants import JOINT_HIGH, JOINT_LOW, JOINT_NAMES, JOINT_VELOCITY_LIMITS
@@ -41,12 +41,9 @@ class ViewerParameters:
 def declare_all(node: Node) -> ViewerParameters:
     """Declares all parameters on a node and reads them. Raises ValueError for a wrong choice."""
     param = partial(declare, node)
-    cameras = ["basket_front_left", "basket_front_right"]
     parameters = ViewerParameters(
-        cameras=tuple(param("cameras", cameras, "cameras to show")),
-        image_type=param(
-            "image_type", "raw", "of the cameras' topics", choices=("raw", "compressed")
-        ),
+        cameras=camera_parameters.cameras(param, "cameras to show"),
+        image_type=camera_parameters.image_type(param),
         host=param("host", "127.0.0.1", "address to serve at; 0.0.0.0: all"),
         port=param("port", 8097, "to serve at; 0: any that is free", low=0, high=65535),
         rate=param("rate", 10.0, "events a second", low=0.1, high=60.0),

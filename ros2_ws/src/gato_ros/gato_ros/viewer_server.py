@@ -16,6 +16,8 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from urllib.parse import unquote
@@ -83,6 +85,17 @@ class Board:
         return number, data
 
 
+@dataclass(frozen=True)
+class _Site:
+    """What the pages are made of; see `serve`."""
+
+    board: Board
+    state: Callable[[], Mapping]
+    host: str
+    rate: float
+    page: bytes
+
+
 def serve(
     board: Board, state: Callable[[], Mapping], host: str, port: int, rate: float
 ) -> ThreadingHTTPServer:
@@ -93,65 +106,75 @@ def serve(
     name that it points here. Raises OSError when the port is taken.
     """
     page = resources.files("gato_ros").joinpath("viewer.html").read_bytes()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if not _is_allowed(self.headers.get("Host", ""), host):
-                self.send_error(403, "expected a request for this machine by its own name")
-                return
-            path = unquote(self.path.partition("?")[0])
-            try:
-                if path == "/":
-                    self._send(page, "text/html; charset=utf-8")
-                elif path == "/state.json":
-                    self._send(to_json(state()), "application/json")
-                elif path == "/events":
-                    self._stream()
-                elif path.startswith("/frames/") and path.endswith(".jpg"):
-                    self._frame(path.removeprefix("/frames/").removesuffix(".jpg"))
-                else:
-                    self.send_error(404)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # the visitor left
-
-        def _frame(self, camera: str) -> None:
-            if camera not in board.cameras():
-                self.send_error(404, f"expected a camera of {board.cameras()}")
-                return
-            self._send(board.jpeg(camera)[1], "image/jpeg")
-
-        def _send(self, data: bytes, content_type: str) -> None:
-            self._headers(content_type)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def _headers(self, content_type: str) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", content_type)
-            self.send_header("Cache-Control", "no-store")
-            policy = "default-src 'self'; img-src data:; style-src 'unsafe-inline'; "
-            self.send_header("Content-Security-Policy", policy + "script-src 'unsafe-inline'")
-
-        def _stream(self) -> None:
-            self._headers("text/event-stream")
-            self.end_headers()
-            seen: dict[str, int] = {}
-            version = 0
-            while not board.is_closed:
-                started = time.monotonic()
-                event = to_json({"state": state(), "frames": _new_frames(board, seen)})
-                self.wfile.write(b"data: " + event + b"\n\n")
-                time.sleep(max(0.0, 1 / rate - (time.monotonic() - started)))
-                version = board.wait(version, HEARTBEAT)
-
-        def log_message(self, *_: object) -> None:
-            pass  # a visit is no news
-
-    server = ThreadingHTTPServer((host, port), Handler)
+    site = _Site(board, state, host, rate, page)
+    server = ThreadingHTTPServer((host, port), partial(_Handler, site))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """One visitor's request."""
+
+    def __init__(self, site: _Site, *request: object) -> None:
+        self._site = site
+        super().__init__(*request)  # which answers it
+
+    def do_GET(self) -> None:
+        site = self._site
+        if not _is_allowed(self.headers.get("Host", ""), site.host):
+            self.send_error(403, "expected a request for this machine by its own name")
+            return
+        path = unquote(self.path.partition("?")[0])
+        try:
+            if path == "/":
+                self._send(site.page, "text/html; charset=utf-8")
+            elif path == "/state.json":
+                self._send(to_json(site.state()), "application/json")
+            elif path == "/events":
+                self._stream()
+            elif path.startswith("/frames/") and path.endswith(".jpg"):
+                self._frame(path.removeprefix("/frames/").removesuffix(".jpg"))
+            else:
+                self.send_error(404)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the visitor left
+
+    def _frame(self, camera: str) -> None:
+        board = self._site.board
+        if camera not in board.cameras():
+            self.send_error(404, f"expected a camera of {board.cameras()}")
+            return
+        self._send(board.jpeg(camera)[1], "image/jpeg")
+
+    def _send(self, data: bytes, content_type: str) -> None:
+        self._headers(content_type)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _headers(self, content_type: str) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Cache-Control", "no-store")
+        policy = "default-src 'self'; img-src data:; style-src 'unsafe-inline'; "
+        self.send_header("Content-Security-Policy", policy + "script-src 'unsafe-inline'")
+
+    def _stream(self) -> None:
+        board, state, period = self._site.board, self._site.state, 1 / self._site.rate
+        self._headers("text/event-stream")
+        self.end_headers()
+        seen: dict[str, int] = {}
+        version = 0
+        while not board.is_closed:
+            started = time.monotonic()
+            event = to_json({"state": state(), "frames": _new_frames(board, seen)})
+            self.wfile.write(b"data: " + event + b"\n\n")
+            time.sleep(max(0.0, period - (time.monotonic() - started)))
+            version = board.wait(version, HEARTBEAT)
+
+    def log_message(self, *_: object) -> None:
+        pass  # a visit is no news
 
 
 def _is_allowed(name: str, host: str) -> bool:
