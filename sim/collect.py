@@ -36,9 +36,8 @@ from gato_sim.suites import Trial
 from gato_sim.tasks import robot_spec, view_image
 
 INSTRUCTION = "stack the {} object on the {} object"
-STOP_AFTER = 20  # steps of success with the gripper away, then an episode is cut
 _TYPICAL_STEPS = 220
-_EARLIER = {"stack": RED_ON_BLUE, "view": "whole"}  # of datasets that do not say
+_EARLIER = {"stack": RED_ON_BLUE, "view": "whole", "stop_after": 20}  # of datasets that do not say
 _SPARE_BYTES = 200_000_000
 
 
@@ -77,6 +76,9 @@ class CollectConfig:
     """The cameras' square pictures, or their upper two thirds, where objects and gripper are."""
     max_steps: int = NUM_STEPS
     """Control steps after which an episode ends in any case."""
+    stop_after: int = 20
+    """Control steps of success, the gripper away, that end an episode: how long a demonstration
+    shows that a finished stack is left alone."""
     seed: int = 0
     """Different seeds give different episodes."""
     workers: int = 2
@@ -89,11 +91,9 @@ class CollectConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.niceness <= 19:
             raise ValueError(f"niceness: expected 0..19, got {self.niceness}")
-        if self.episodes < 1 or self.max_steps < 1:
-            raise ValueError(
-                f"expected at least one episode and step, got {self.episodes}, {self.max_steps}"
-            )
-
+        for name in ("episodes", "max_steps", "stop_after"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
         if self.actor and self.perturb != "none":
             raise ValueError(f"actor: expected --perturb none beside it, got {self.perturb}")
 
@@ -110,6 +110,7 @@ class CollectConfig:
             "image_size": self.image_size,
             "view": self.view,
             "max_steps": self.max_steps,
+            "stop_after": self.stop_after,
             "seed": self.seed,
             "actor": read_json(self.actor / "config.json")["weights_sha256"]
             if self.actor
@@ -171,7 +172,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         objects=trial.objects,
         max_steps=config.max_steps,
         perturb=perturbation,
-        stop_after=STOP_AFTER,
+        stop_after=config.stop_after,
         give_up=lambda: expert.hopeless,
     )
     episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}

@@ -123,6 +123,20 @@ def test_train_collection_never_draws_test_or_selection_objects(tmp_path):
     assert not drawn & set(objects.object_ids("test"))
 
 
+def test_a_demonstration_can_show_that_a_finished_stack_is_left_alone():
+    """A longer one begins as the short one does; blue, red and gripper then stay where they are."""
+    options = dict(out=Path("unused"), cameras=(), perturb="none", workers=0)
+    short, long = (
+        demonstrate(config, trial(config, 0))
+        for config in (CollectConfig(**options), CollectConfig(stop_after=60, **options))
+    )
+    assert len(long) == len(short) + 40 and short.success and long.success
+    np.testing.assert_array_equal(long.action[: len(short)], short.action)
+    for key in ("red", "blue", "pinch"):
+        moved = np.ptp(long.privileged[key][-40:, :3], axis=0)
+        assert np.all(moved < 0.01), (key, moved)
+
+
 def test_another_stack_is_part_of_the_episode(tmp_path):
     """Also of its task, so that a prompt shows the same stack, and of the dataset's words."""
     options = SHORT | dict(triplets="rgb_test_triplet1", stack="blue_on_green", workers=0)
