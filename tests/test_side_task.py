@@ -2,9 +2,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from train_examples import SPEC, config, write
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_training.loss import auxiliary_loss
 from gato_training.side_task import TURN_SCALE, SideTask, next_changes
 from gato_training.train import train
 
@@ -47,6 +49,32 @@ def test_objects_and_the_next_goal_are_told_from_the_gripper(dataset):
     np.testing.assert_allclose(answers[:, 3:6], 0.01 * ahead[:, None] * [1, 0, 0], atol=1e-6)
     turn = TURN_SCALE * np.stack([np.cos(0.2 * ahead), np.sin(0.2 * ahead)], 1)
     np.testing.assert_allclose(answers[:, 6:], turn, atol=1e-6)
+
+
+def test_episodes_that_end_before_the_gripper_acts_teach_all_but_the_goal(dataset, tmp_path):
+    """Beginnings are demonstrations too, but nobody knows where they would have led."""
+    with DatasetWriter(tmp_path / "cut", SPEC) as writer:
+        whole, cut = dataset.episode(0), dataset.episode(1)
+        cut.action[:, 1] = -255
+        writer.add(whole)
+        writer.add(cut)
+    answers = SideTask(("red",), "pinch", "grip").answers(Dataset(tmp_path / "cut"))
+    assert np.isfinite(answers[:6]).all() and np.isfinite(answers[:, :3]).all()
+    assert np.isnan(answers[6:, 3:]).all()
+
+
+def test_what_is_not_known_moves_nothing():
+    """Neither the loss nor its gradient, which a NaN would spoil wherever it is masked late."""
+    got = torch.zeros(2, 3, requires_grad=True)
+    known = torch.tensor([[0.1, 0.2, 0.3], [0.1, 0.2, 0.3]])
+    some = known.clone()
+    some[1, 1:] = torch.nan
+    auxiliary_loss(got, some).backward()
+    assert (got.grad[1, 1:] == 0).all() and (got.grad[0] < 0).all() and got.grad[1, 0] < 0
+    torch.testing.assert_close(
+        auxiliary_loss(got, some), auxiliary_loss(got[some == known], known[some == known])
+    )
+    assert auxiliary_loss(got, torch.full((2, 3), torch.nan)).item() == 0
 
 
 @pytest.mark.parametrize(

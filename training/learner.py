@@ -51,11 +51,13 @@ class Learner(nn.Module):
         if self.head is not None:
             got_MS = self._answers(tokens.target)
             losses["auxiliary"] = loss.auxiliary_loss(got_MS, answer_MS)
-            error_S = (got_MS - answer_MS).detach().abs().mean(0)  # metres
+            error_MS = (got_MS - answer_MS).detach().abs()  # metres
             objects = self.side_task.num_positions
-            losses["position_error"] = error_S[:objects].mean()
+            figures = {"position_error": slice(objects)}
             if self.side_task.trigger:
-                losses["goal_error"] = error_S[objects : objects + 3].mean()
+                figures["goal_error"] = slice(objects, objects + 3)
+            for name, asked in figures.items():
+                losses[name] = loss.known_mean(error_MS[:, asked], answer_MS[:, asked])
         return losses, logits_NV
 
     def _answers(self, target_BL: Tensor) -> Tensor:

@@ -54,9 +54,19 @@ def masked_loss(
     return torch.where(is_action_N, soft_N, hard_N).mean()
 
 
-def auxiliary_loss(predicted_MS: Tensor, answer_MS: Tensor) -> Tensor:
-    """Mean smooth-L1 of answers in metres, which turns linear beyond AUXILIARY_SCALE."""
-    return F.smooth_l1_loss(predicted_MS / AUXILIARY_SCALE, answer_MS / AUXILIARY_SCALE)
+def auxiliary_loss(got_MS: Tensor, answer_MS: Tensor) -> Tensor:
+    """Mean smooth-L1 of known answers in metres, which turns linear beyond AUXILIARY_SCALE."""
+    known_MS = torch.where(answer_MS.isnan(), got_MS.detach(), answer_MS)
+    scaled_MS = F.smooth_l1_loss(
+        got_MS / AUXILIARY_SCALE, known_MS / AUXILIARY_SCALE, reduction="none"
+    )
+    return known_mean(scaled_MS, answer_MS)
+
+
+def known_mean(error_MS: Tensor, answer_MS: Tensor) -> Tensor:
+    """The mean error where there is an answer (not NaN); 0 where there is none at all."""
+    known_MS = ~answer_MS.isnan()
+    return torch.where(known_MS, error_MS, 0.0).sum() / known_MS.sum().clamp(min=1)
 
 
 def action_bins(

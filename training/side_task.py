@@ -20,7 +20,8 @@ class SideTask:
     """Questions about privileged poses (7,), xyz and quaternion wxyz, relative to `origin`'s.
 
     keys: whose positions are asked for. trigger: an action dimension, such as the gripper's; asked
-    for is the origin's own pose when this action next changes its sign. "" asks for none.
+    for is the origin's own pose when this action next changes its sign, or at the episode's end if
+    it does not any more; not known in episodes without a change. "" asks for none.
     """
 
     keys: tuple[str, ...]
@@ -37,7 +38,7 @@ class SideTask:
         return self.num_positions + (_GOAL_SIZE if self.trigger else 0)
 
     def answers(self, dataset: Dataset) -> np.ndarray:
-        """float32 (num_timesteps, size), metres, episode after episode.
+        """float32 (num_timesteps, size), metres, episode after episode; NaN: not known.
 
         Raises ValueError where the dataset lacks a pose or the action dimension.
         """
@@ -75,14 +76,19 @@ def next_changes(signal_T: np.ndarray) -> np.ndarray:
 
 
 def _goals(pose_T7: np.ndarray, signal_T: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """(T, 5): from each pose to the one at the next change in its episode."""
+    """(T, 5): from each pose to the one at the next change in its episode; NaN if none has one."""
     begins = np.cumsum(lengths) - lengths
+    positive = signal_T > 0
+    acts = [
+        np.any(positive[begin : begin + n] != positive[begin]) for begin, n in zip(begins, lengths)
+    ]
     next_T = np.concatenate(
         [begin + next_changes(signal_T[begin : begin + n]) for begin, n in zip(begins, lengths)]
     )
     turn_T = 2.0 * (_yaw(pose_T7[next_T]) - _yaw(pose_T7))  # fingers are alike: half a turn is none
     turn_T2 = TURN_SCALE * np.stack([np.cos(turn_T), np.sin(turn_T)], axis=1)
-    return np.concatenate([pose_T7[next_T, :3] - pose_T7[:, :3], turn_T2], axis=1)
+    goals = np.concatenate([pose_T7[next_T, :3] - pose_T7[:, :3], turn_T2], axis=1)
+    return np.where(np.repeat(acts, lengths)[:, None], goals, np.nan)
 
 
 def _yaw(pose_T7: np.ndarray) -> np.ndarray:
