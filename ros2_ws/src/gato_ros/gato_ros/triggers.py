@@ -11,6 +11,7 @@ from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 
 from gato_ros.freshness import Latest
+from gato_ros.grid import StampGrid
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class StateTrigger:
 
     Awaits all streams, for robots whose sensors publish at the control rate such as the simulated
     one, or the joints alone, for cameras of another rate. Streams of a multiple of the control rate
-    are thinned out by their stamps.
+    are thinned out by the grid of their stamps.
     """
 
     def __init__(
@@ -40,8 +41,7 @@ class StateTrigger:
     def restart(self) -> None:
         """Forgets what came before, so a pause counts as no missed tick."""
         self._stamps: dict[str, int | None] = dict.fromkeys(self._awaited)
-        self._last_set: int | None = None
-        self._last_due: int | None = None
+        self._grid = StampGrid(self._period)
 
     def wait(self, timeout: float) -> Due | None:
         """The next tick, or None when none was due within `timeout` s."""
@@ -51,21 +51,10 @@ class StateTrigger:
             if not samples.keys() >= set(self._awaited):
                 return None  # forgotten meanwhile, as when the clock jumped
             self._stamps = {stream: samples[stream].stamp for stream in self._awaited}
-            num_missed = self._num_missed(max(self._stamps.values()))
+            num_missed = self._grid.tick(max(self._stamps.values()))
             if num_missed is not None:
                 return Due(max(samples[stream].wall for stream in self._awaited), num_missed)
         return None
-
-    def _num_missed(self, newest: int) -> int | None:
-        """Ticks skipped before a set of this stamp (ns); None if the set comes too soon."""
-        since_set = newest - self._last_set if self._last_set is not None else self._period
-        since_due = newest - self._last_due if self._last_due is not None else self._period
-        self._last_set = newest
-        early = min(self._period // 4, abs(since_set) // 2)  # stamps jitter
-        if 0 <= since_due < self._period - early:
-            return None
-        self._last_due = newest
-        return max(0, round(since_due / self._period) - 1)
 
 
 class ClockTrigger:
