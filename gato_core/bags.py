@@ -92,12 +92,16 @@ class Bag:
         """(topic, number within the topic, message) of the wanted numbers, in order of arrival."""
         numbers = dict.fromkeys(wanted, -1)
         sets = {name: frozenset(chosen) for name, chosen in wanted.items()}
-        for topic, _, data in self._raw(wanted):
+        left = sum(map(len, sets.values()))
+        for topic, _, data in self._raw(wanted if left else ()):
             numbers[topic] += 1
             if numbers[topic] in sets[topic]:
                 with self._named_errors():
                     message = self._reader.deserialize(data, self.topics[topic])
                 yield topic, numbers[topic], message
+                left -= 1
+                if not left:
+                    return
 
     def _raw(self, names: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
         connections = [c for c in self._reader.connections if c.topic in names]
