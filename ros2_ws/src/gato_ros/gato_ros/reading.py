@@ -6,6 +6,7 @@ come out as the same arrays.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -116,22 +117,27 @@ def joint_values(message: JointState, names: Sequence[str], field: str) -> np.nd
             f"joint state: expected a {field} for each of {len(message.name)} names, "
             f"got {len(stored)}"
         )
-    index = {name: i for i, name in enumerate(message.name)}
-    missing = [name for name in names if name not in index]
-    if missing:
-        raise ValueError(
-            f"joint state: expected joints {list(names)}, got {list(message.name)}: "
-            f"{missing} missing"
-        )
-    if len(index) != len(message.name):
-        raise ValueError(f"joint state: expected distinct names, got {list(message.name)}")
-    values = np.array([stored[index[name]] for name in names], np.float64)
+    values = np.asarray(stored, np.float64)[_places(tuple(message.name), tuple(names))]
     if not np.isfinite(values).all():
         bad = [name for name, value in zip(names, values) if not np.isfinite(value)]
         raise ValueError(
             f"joint state: expected finite {field} values, got NaN or infinity in {bad}"
         )
     return values
+
+
+@functools.lru_cache(maxsize=16)  # a robot sends its names in one order or a few
+def _places(stored: tuple[str, ...], wanted: tuple[str, ...]) -> np.ndarray:
+    """intp (len(wanted),): where each name is. Raises ValueError if one is missing or doubled."""
+    index = {name: i for i, name in enumerate(stored)}
+    missing = [name for name in wanted if name not in index]
+    if missing:
+        raise ValueError(
+            f"joint state: expected joints {list(wanted)}, got {list(stored)}: {missing} missing"
+        )
+    if len(index) != len(stored):
+        raise ValueError(f"joint state: expected distinct names, got {list(stored)}")
+    return np.array([index[name] for name in wanted], np.intp)
 
 
 def velocities_from(message: Float64MultiArray, num_joints: int) -> np.ndarray:
