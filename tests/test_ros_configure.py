@@ -82,6 +82,12 @@ def test_parameters_out_of_range_are_refused():
     with pytest.raises(ValueError, match="trigger: expected one of .*'joints', 'clock'.*'never'"):
         with policy_node(trigger="never"):
             pass
+    with pytest.raises(rclpy.exceptions.InvalidParameterValueException, match="priority"):
+        with policy_node(**{"realtime.priority": 99}):
+            pass
+    with pytest.raises(ValueError, match=r"realtime.cpus: expected some of .*got \[4096\]"):
+        with policy_node(**{"realtime.cpus": "[4096]"}):
+            pass
 
 
 def test_parameters_cannot_change_under_a_running_policy(tmp_path):

@@ -8,6 +8,7 @@ the stream; a stop is latched until `rearm`. Late ticks are skipped and counted,
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
 import time
@@ -27,7 +28,16 @@ from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from gato_core.policy import GatoPolicy
-from gato_ros import cadence, conversion, diagnostics, ingest, paths, policy_parameters, topics
+from gato_ros import (
+    cadence,
+    conversion,
+    diagnostics,
+    ingest,
+    paths,
+    policy_parameters,
+    realtime,
+    topics,
+)
 from gato_ros.commands import Commander
 from gato_ros.control import Control
 from gato_ros.drive import MOVING, STOPPED, Drive
@@ -52,6 +62,7 @@ class PolicyNode(LifecycleNode):
         self._mismatches: dict[str, str] = {}
         self._latest: Latest = Latest(())
         self._entities: list[tuple[Callable, object]] = []
+        self._normal = contextlib.ExitStack()  # closing it ends real-time scheduling
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
@@ -83,6 +94,7 @@ class PolicyNode(LifecycleNode):
         self._latest.clear()
         gc.collect()
         gc.freeze()  # what is loaded now lives as long as the process: keep collections short
+        self._begin_realtime()  # only now: loading and warming up may take their time
         self._report_at, self._told = 0.0, ""
         result = super().on_activate(state)
         self._drive = Drive(
@@ -106,6 +118,7 @@ class PolicyNode(LifecycleNode):
                 self._status.publish(String(data="inactive"))
                 table = cadence.table(drive.report(final=True))
                 self.get_logger().info(f"cadence report\n{table}")
+        self._normal.close()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -116,6 +129,7 @@ class PolicyNode(LifecycleNode):
         """Leaves no publisher behind in whatever state it is called."""
         if self._drive is not None:
             self.on_deactivate(state)
+        self._normal.close()
         self._destroy_entities()
         return super().on_shutdown(state)
 
@@ -123,6 +137,12 @@ class PolicyNode(LifecycleNode):
         """After an exception in a transition: holds, and goes back to unconfigured."""
         self.on_shutdown(state)
         return super().on_error(state)
+
+    def _begin_realtime(self) -> None:
+        wanted = self.parameters.realtime
+        self._granted, self._refused = realtime.begin(wanted, self._normal)
+        for line in self._refused:
+            self.get_logger().warning(f"going on without real-time scheduling: {line}")
 
     def load_control(self) -> Control:
         """The checkpoint's policy behind the robot's kinematics.
@@ -285,11 +305,13 @@ class PolicyNode(LifecycleNode):
             return
         self._report_at = time.monotonic() + 1 / self.parameters.status_rate
         level = diagnostics.ERROR if state == STOPPED else diagnostics.WARN
-        if state == MOVING and not self._mismatches:
+        if state == MOVING and not self._mismatches and not self._refused:
             level = diagnostics.OK
         values = {"state": state} | drive.report(final=final)
         values |= {"checkpoint": self.parameters.checkpoint, "qos_mismatches": self._mismatches}
+        values["realtime"] = {"granted": self._granted, "refused": self._refused}
         stamp = self.get_clock().now().to_msg()
+        summary = reason or "; ".join([state, *self._refused])
         self._diagnostics.publish(
-            diagnostics.status_message(self.get_name(), level, reason or state, values, stamp)
+            diagnostics.status_message(self.get_name(), level, summary, values, stamp)
         )

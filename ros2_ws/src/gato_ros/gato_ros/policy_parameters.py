@@ -13,12 +13,14 @@ from gato_ros import camera_parameters, ingest, paths
 from gato_ros.freshness import Limits
 from gato_ros.ingest import Crop, Gripper
 from gato_ros.parameters import declare, refuse_unknown
+from gato_ros.realtime import Realtime
 from gato_ros.robot import ARM_NAME, Robot
 from gato_ros.safety import SafetyLimits
 from gato_sim import arm as arms
 from gato_sim.constants import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
 
-NUMBERS = Parameter.Type.DOUBLE_ARRAY  # without a default: None unless given
+# without a default: None unless given
+NUMBERS, INTEGERS = Parameter.Type.DOUBLE_ARRAY, Parameter.Type.INTEGER_ARRAY
 NO_CROP = [0.0, 0.0, 0.0, 0.0]
 
 
@@ -77,6 +79,7 @@ class PolicyParameters:
     limits: dict[str, Limits]
     crops: dict[str, Crop]
     status_rate: float
+    realtime: Realtime
 
     def robot(self) -> Robot:
         """What the robot declares to be. Raises FileNotFoundError or ValueError for its arm."""
@@ -121,6 +124,7 @@ def declare_all(node: Node) -> PolicyParameters:
             "safety.sole_commander", True, "hold while another node has a publisher of commands"
         ),
         status_rate=param("status_rate", 1.0, "diagnostics a second", low=1.0, high=50.0),
+        realtime=_realtime(param),
     )
     refuse_unknown(node)
     return parameters
@@ -223,6 +227,16 @@ def _safety(param: partial) -> SafetyLimits:
         soft_start=param(
             "safety.soft_start", usual.soft_start, "s until full speed", low=0.0, high=60.0
         ),
+    )
+
+
+def _realtime(param: partial) -> Realtime:
+    return Realtime(
+        priority=param(
+            "realtime.priority", 0, "of SCHED_FIFO while active; 0 = normal", low=0, high=98
+        ),
+        lock_memory=param("realtime.lock_memory", False, "keep it from being swapped out"),
+        cpus=tuple(param("realtime.cpus", INTEGERS, "to run on while active; else any") or ()),
     )
 
 
