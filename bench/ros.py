@@ -1,16 +1,18 @@
 """The figures of the ROS 2 part, side by side with their targets; the last line is JSON.
 
-    python bench/ros.py                    a minute each: answers at 20 Hz, at 100 Hz, closed loop
+    python bench/ros.py                    a minute each: answers at 20 Hz, at 100 Hz, the same
+                                           with real-time priority, closed loop
     python bench/ros.py --seconds 600      ten minutes of the closed loop
     python bench/ros.py --soak 3600        memory, threads and files over an hour, instead
 
 Nodes are processes of their own with the parameters of config/stack.yaml. In the closed loop the
-simulator runs in real time; the other two have a robot without physics. A busy machine shows in
-these figures: look at the load that is printed with them.
+simulator runs in real time; the others have a robot without physics. A busy machine shows in these
+figures: look at the load and the machine's own floor that are printed with them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -21,14 +23,17 @@ from pathlib import Path
 import tyro
 import yaml
 from ros_answer import answer
+from ros_floor import lateness
 from ros_soak import soak
 
-from gato_ros import paths, stack
+from gato_ros import paths, realtime, stack
+from gato_ros.realtime import Realtime
 from gato_ros.stopping import Stop, on_signals
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
 from gato_sim.provenance import commit, machine
 
 FAST_RATE = 100.0  # Hz, with a trivial policy
+FLOOR_SECONDS = 10.0
 MAX_OVERHEAD, MAX_JITTER = 5.0, 2.0  # ms, p99
 MAX_GROWTH_MB = 2.0  # between the second and the last quarter of a soak
 
@@ -41,7 +46,9 @@ class Options:
     seconds: float = 60.0
     """Of the closed loop, in simulated time, whose episodes last 20 s."""
     answer_seconds: float = 60.0
-    """Of each of the other two parts."""
+    """Of each of the other parts."""
+    priority: int = 40
+    """Real-time, of the second measurement at 100 Hz and of the policy in a soak; 0: without."""
     physics: str = "benchmark"
     num_threads: int = 1
     video: bool = False
@@ -92,15 +99,34 @@ def closed_loop(options: Options, stop: Stop) -> dict:
     }
 
 
+def allowed(priority: int) -> list[int]:
+    """Normal scheduling, and this real-time priority where the system grants it."""
+    with contextlib.ExitStack() as end:
+        granted, refused = realtime.begin(Realtime(priority), end)
+    for line in refused:
+        print(f"without real-time scheduling: {line}")
+    return [0, priority] if granted else [0]
+
+
 def measure(options: Options, stop: Stop) -> dict:
     """All figures, with what they depend on."""
     if options.soak:
         period = min(10.0, options.soak / 60)
-        result = {"soak": soak(seconds=options.soak, period=period, log=options.soak_log)}
-    else:
         result = {
-            "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, options.answer_seconds),
-            "fast": answer(None, FAST_RATE, options.answer_seconds),
+            "soak": soak(
+                seconds=options.soak,
+                period=period,
+                log=options.soak_log,
+                priority=options.priority,
+            )
+        }
+    else:
+        seconds = options.answer_seconds
+        priorities = allowed(options.priority)
+        result = {
+            "floor": [lateness(FAST_RATE, FLOOR_SECONDS, priority) for priority in priorities],
+            "answer": answer(options.checkpoint, 1 / CONTROL_TIMESTEP, seconds),
+            "fast": [answer(None, FAST_RATE, seconds, priority=one) for one in priorities],
             "closed_loop": closed_loop(options, stop),
         }
     return result | {
@@ -111,23 +137,15 @@ def measure(options: Options, stop: Stop) -> dict:
     }
 
 
-def rows(result: dict) -> list[tuple[str, str, str, bool]]:
-    """(what, target, measured, whether it holds) of each figure."""
+Row = tuple[str, str, str, bool | None]
+
+
+def rows(result: dict) -> list[Row]:
+    """(what, target, measured, whether it holds) of each figure; None: it has no target."""
     if "soak" in result:
-        return [
-            (
-                f"{name}: growth of memory, threads, files",
-                f"<= {MAX_GROWTH_MB} MB, 0, 0",
-                f"{grown['rss_mb']:.2f} MB, {grown['num_threads']:.0f}, {grown['num_files']:.0f}",
-                grown["rss_mb"] <= MAX_GROWTH_MB
-                and grown["num_threads"] <= 0
-                and grown["num_files"] <= 0,
-            )
-            for name, node in result["soak"]["nodes"].items()
-            for grown in [node["growth"]]
-        ]
-    answered, fast, loop = result["answer"], result["fast"], result["closed_loop"]
-    overhead, jitter = answered["overhead_ms"]["p99"], fast["jitter_ms"]["p99"]
+        return soak_rows(result["soak"])
+    answered, loop = result["answer"], result["closed_loop"]
+    overhead = answered["overhead_ms"]["p99"]
     num_due = loop["num_ticks"] + loop["num_missed"]
     return [
         (
@@ -136,18 +154,7 @@ def rows(result: dict) -> list[tuple[str, str, str, bool]]:
             f"{overhead:.2f} ms",
             overhead <= MAX_OVERHEAD,
         ),
-        (
-            "100 Hz, trivial policy: jitter of commands, p99",
-            f"<= {MAX_JITTER} ms",
-            f"{jitter:.2f} ms",
-            jitter <= MAX_JITTER,
-        ),
-        (
-            "100 Hz: states without an answer",
-            "0",
-            f"{fast['num_unanswered']} of {fast['num_states']}",
-            fast["num_unanswered"] == 0,
-        ),
+        *fast_rows(result["fast"], result["floor"]),
         (
             "closed loop, 20 Hz: ticks missed, late",
             "0, 0",
@@ -157,9 +164,58 @@ def rows(result: dict) -> list[tuple[str, str, str, bool]]:
     ]
 
 
+def soak_rows(result: dict) -> list[Row]:
+    return [
+        (
+            f"{name}: growth of memory, threads, files",
+            f"<= {MAX_GROWTH_MB} MB, 0, 0",
+            f"{grown['rss_mb']:.2f} MB, {grown['num_threads']:.0f}, {grown['num_files']:.0f}",
+            grown["rss_mb"] <= MAX_GROWTH_MB
+            and grown["num_threads"] <= 0
+            and grown["num_files"] <= 0,
+        )
+        for name, node in result["nodes"].items()
+        for grown in [node["growth"]]
+    ]
+
+
+def fast_rows(results: list[dict], floors: list[dict]) -> list[Row]:
+    """Three for each scheduling; the targets are the real-time one's where the system has it."""
+    target = max(result["priority"] for result in results)
+    table = []
+    for result, floor in zip(results, floors):
+        priority, jitter = result["priority"], result["jitter_ms"]
+        how = f"real-time {priority}" if priority else "normal scheduling"
+        num_unanswered, has_target = result["num_unanswered"], priority == target
+        table += [
+            (
+                f"100 Hz, {how}: a bare loop's lateness, p99, max",
+                "",
+                f"{floor['p99']:.2f}, {floor['max']:.2f} ms",
+                None,
+            ),
+            (
+                f"100 Hz, {how}: jitter of commands, p99",
+                f"<= {MAX_JITTER} ms" if has_target else "",
+                f"{jitter['p99']:.2f} ms",
+                jitter["p99"] <= MAX_JITTER if has_target else None,
+            ),
+            (
+                f"100 Hz, {how}: states without an answer",
+                "0" if has_target else "",
+                f"{num_unanswered} of {result['num_states']}",
+                num_unanswered == 0 if has_target else None,
+            ),
+        ]
+    return table
+
+
 def print_figures(result: dict) -> None:
+    verdicts = {True: "holds", False: "FAILS", None: ""}
     for what, target, measured, holds in rows(result):
-        print(f"{what:<50}{target:>18}{measured:>24}   {'holds' if holds else 'FAILS'}")
+        print(f"{what:<60}{target:>18}{measured:>24}   {verdicts[holds]}")
+    if "fast" in result:
+        print("at 100 Hz the policy is trivial; real-time priority is the robot's and the node's")
     if "closed_loop" in result:
         print_table(result["closed_loop"])
     print(f"load average {result['load_average'][0]:.1f}")

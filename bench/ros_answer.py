@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
@@ -14,15 +15,21 @@ from pathlib import Path
 import numpy as np
 from ros_robot import Robot, save_trivial_policy
 
-from gato_ros import children, lifecycle, paths, stack, topics, transport
+from gato_ros import children, lifecycle, paths, realtime, stack, topics, transport
 from gato_ros.cadence import summary
+from gato_ros.realtime import Realtime
 
 TIMEOUT = 60.0  # s
 WARM_UP = 2.0  # s of states that do not count
 
 
-def answer(checkpoint: str | None, rate: float, seconds: float, image_size: int = 64) -> dict:
-    """Figures of `seconds` at `rate` Hz; without a checkpoint, of the smallest policy there is."""
+def answer(
+    checkpoint: str | None, rate: float, seconds: float, image_size: int = 64, priority: int = 0
+) -> dict:
+    """Figures of `seconds` at `rate` Hz; without a checkpoint, of the smallest policy there is.
+
+    priority: real-time, of the node and of the robot's process; 0 is normal scheduling.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if checkpoint is None:
@@ -30,7 +37,7 @@ def answer(checkpoint: str | None, rate: float, seconds: float, image_size: int 
         os.environ |= transport.of_stack(os.environ, open_network=False)
         with stack.ros_node("robot") as node:
             robot = Robot(node, rate, image_size)
-            process = _start_policy(folder, checkpoint, rate, image_size)
+            process = _start_policy(folder, checkpoint, rate, image_size, priority)
             try:
                 for transition in (lifecycle.CONFIGURE, lifecycle.ACTIVATE):
                     if not lifecycle.change_state(node, "policy_node", transition, timeout=TIMEOUT):
@@ -38,17 +45,22 @@ def answer(checkpoint: str | None, rate: float, seconds: float, image_size: int 
                 _wait_for_policy(node)
                 gc.collect()
                 gc.freeze()  # a collection of all modules would pause the robot for 40 ms
-                robot.run(round(WARM_UP * rate))
-                num_before = len(robot.published)
-                num_late = robot.run(round(seconds * rate))
+                with contextlib.ExitStack() as end:
+                    _, refused = realtime.begin(Realtime(priority), end)
+                    robot.run(round(WARM_UP * rate))
+                    num_before = len(robot.published)
+                    num_late = robot.run(round(seconds * rate))
             finally:
                 children.end(process, TIMEOUT)
         answers = json.loads((folder / "answers.json").read_text())
     states = list(robot.published)[num_before:]
-    return _figures(robot, states, answers, rate) | {"robot_num_late": num_late}
+    figures = _figures(robot, states, answers, rate)
+    return figures | {"robot_num_late": num_late, "priority": 0 if refused else priority}
 
 
-def _start_policy(folder: Path, checkpoint: str, rate: float, image_size: int) -> subprocess.Popen:
+def _start_policy(
+    folder: Path, checkpoint: str, rate: float, image_size: int, priority: int
+) -> subprocess.Popen:
     command = [sys.executable, str(Path(__file__).with_name("ros_policy.py"))]
     command += [str(folder / "answers.json"), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
@@ -57,6 +69,7 @@ def _start_policy(folder: Path, checkpoint: str, rate: float, image_size: int) -
         "control_rate": rate,
         "image_size": image_size,
         "use_sim_time": False,
+        "realtime.priority": priority,
     }
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
@@ -85,7 +98,7 @@ def _figures(robot: Robot, states: list[int], answers: list[list], rate: float) 
     arrived = index < len(arrivals)
     published = np.array([robot.published[stamp] for stamp in stamps.tolist()])
     total = arrivals[index[arrived]] - published[arrived]
-    intervals = np.diff(arrivals[arrivals > robot.published[states[0]]])
+    intervals = np.diff(arrivals[np.unique(index[arrived])])  # not to the hold at the end
     return {
         "rate_hz": rate,
         "num_states": len(states),

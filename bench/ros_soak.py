@@ -89,10 +89,12 @@ def soak(
     real_time_factor: float = 1.0,
     quarters_before: int = 1,
     log: Path | None = None,
+    priority: int = 0,
 ) -> dict:
     """{node: {"first", "last", "growth"}} after so many seconds, or control steps, of the stack.
 
     The policy is trivial; `period` (s) is that of the samples. quarters_before: as of `growth`.
+    priority: real-time, of the policy's process, whose memory is then locked; 0 is normal.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -102,6 +104,10 @@ def soak(
             "physics": "stable",
             "real_time_factor": real_time_factor,
             "episode_steps": num_steps or NUM_STEPS,
+        }
+        params["/**/policy_node"]["ros__parameters"]["realtime"] = {
+            "priority": priority,
+            "lock_memory": priority > 0,  # what is swapped out would not count
         }
         file = folder / "stack.yaml"
         file.write_text(yaml.safe_dump(params))
