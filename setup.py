@@ -36,7 +36,7 @@ EXTRAS = {
     "onnx-gpu": ["onnx", "onnxruntime-gpu"],
     "plot": ["matplotlib"],  # curves of losses and of few-shot fine-tuning
     # recordings, LeRobot's videos (PyAV brings ffmpeg), robomimic's files
-    "import": ["rosbags", "mcap", "av", "h5py"],
+    "import": ["rosbags", "mcap", "zstandard", "av", "h5py"],
     "text": ["sentencepiece"],
     "ros": ROS,
     "test": ["pytest", "catkin_pkg"],

@@ -51,25 +51,25 @@ class Bag:
     """
 
     def __init__(self, path: Path) -> None:
-        from rosbags.highlevel import AnyReader, AnyReaderError  # an extra: not all have bags
-        from rosbags.rosbag2 import ReaderError
-        from rosbags.typesys import Stores, get_typestore
+        from gato_core import bag_storage  # needs an extra: not all have bags
 
         self.path = path
-        self._errors = (AnyReaderError, ReaderError, struct.error, AssertionError, EOFError)
+        self._errors = (*bag_storage.ERRORS, yaml.YAMLError)
         with self._named_errors():
-            store = get_typestore(Stores.ROS2_KILTED)
-            self._reader = AnyReader([path], default_typestore=store)
-            self._reader.open()
-        self.topics = {c.topic: c.msgtype for c in self._reader.connections}
-        self.counts = {name: info.msgcount for name, info in self._reader.topics.items()}
-        self.info = _info(path)
+            metadata = _metadata(path)
+            self._storage = bag_storage.opened(path, metadata)
+            try:
+                self.info: Mapping[str, str] = MappingProxyType(_info(path, metadata))
+            except BaseException:
+                self._storage.close()
+                raise
+        self.topics, self.counts = self._storage.topics, self._storage.counts
 
     def __enter__(self) -> Bag:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._reader.close()
+        self._storage.close()
 
     @property
     def num_bytes(self) -> int:
@@ -80,10 +80,11 @@ class Bag:
         """Stamps and arrivals of whole topics; nothing but the stamps is unpacked."""
         stamped = {name for name in names if self._is_stamped(self.topics[name])}
         found = {name: (array.array("q"), array.array("q")) for name in names}
-        for topic, arrival, data in self._raw(names):
-            stamps, arrivals = found[topic]
-            stamps.append(_stamp(data) if topic in stamped else NO_STAMP)
-            arrivals.append(arrival)
+        with self._named_errors():
+            for topic, arrival, data in self._storage.messages(names):
+                stamps, arrivals = found[topic]
+                stamps.append(_stamp(data) if topic in stamped else NO_STAMP)
+                arrivals.append(arrival)
         return {
             name: Times(*(np.array(one, np.int64) for one in both)) for name, both in found.items()
         }
@@ -93,28 +94,21 @@ class Bag:
         numbers = dict.fromkeys(wanted, -1)
         sets = {name: frozenset(chosen) for name, chosen in wanted.items()}
         left = sum(map(len, sets.values()))
-        for topic, _, data in self._raw(wanted if left else ()):
-            numbers[topic] += 1
-            if numbers[topic] in sets[topic]:
-                with self._named_errors():
-                    message = self._reader.deserialize(data, self.topics[topic])
-                yield topic, numbers[topic], message
-                left -= 1
-                if not left:
-                    return
-
-    def _raw(self, names: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
-        connections = [c for c in self._reader.connections if c.topic in names]
-        if not connections:
-            return
+        types = self._storage.types
         with self._named_errors():
-            for connection, arrival, data in self._reader.messages(connections):
-                yield connection.topic, arrival, data
+            for topic, _, data in self._storage.messages(wanted if left else ()):
+                number = numbers[topic] = numbers[topic] + 1
+                if number in sets[topic]:
+                    own = memoryview(bytes(data))  # or it would keep in memory all around it
+                    yield topic, number, types.deserialize_cdr(own, self.topics[topic])
+                    left -= 1
+                    if not left:
+                        return
 
     def _is_stamped(self, message_type: str) -> bool:
         if message_type == TIME:
             return True
-        fields = self._reader.typestore.fielddefs[message_type][1]
+        fields = self._storage.types.fielddefs[message_type][1]
         return bool(fields) and fields[0][1][1] == "std_msgs/msg/Header"
 
     @contextlib.contextmanager
@@ -122,23 +116,35 @@ class Bag:
         try:
             yield
         except self._errors as error:
-            raise ValueError(f"{self.path}: damaged or unfinished: {error}") from error
+            reason = str(error) or type(error).__name__
+            raise ValueError(f"{self.path}: damaged or unfinished: {reason}") from error
 
 
-def _stamp(data: bytes) -> int:
+def _stamp(data: bytes | memoryview) -> int:
     """ns, from the first two fields of a message in CDR; NO_STAMP for 0, which means none."""
     seconds, nanoseconds = struct.unpack_from("<iI" if data[1] & 1 else ">iI", data, 4)
     return seconds * 1_000_000_000 + nanoseconds or NO_STAMP
 
 
-def _info(path: Path) -> Mapping[str, str]:
+def _metadata(path: Path) -> Mapping:
+    """What metadata.yaml says; nothing for a file."""
+    if not path.is_dir():
+        return {}
+    text = (path / "metadata.yaml").read_text()
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is built
+    data = yaml.load(text, Loader=loader)
+    information = data.get("rosbag2_bagfile_information") if isinstance(data, dict) else None
+    if not isinstance(information, dict):
+        raise yaml.YAMLError("metadata.yaml: expected rosbag2_bagfile_information, got none")
+    return information
+
+
+def _info(path: Path, metadata: Mapping) -> Mapping[str, str]:
     """What our recorder noted: `custom_data` of metadata.yaml, or the record in the file."""
     if path.is_dir():
-        metadata = yaml.safe_load((path / "metadata.yaml").read_text())
-        information = metadata["rosbag2_bagfile_information"]
-        return MappingProxyType(information.get("custom_data") or {})
+        return metadata.get("custom_data") or {}
     from mcap.reader import make_reader
 
     with path.open("rb") as file:
         records = [r.metadata for r in make_reader(file).iter_metadata() if r.name == METADATA]
-    return MappingProxyType(records[-1] if records else {})
+    return records[-1] if records else {}
