@@ -131,7 +131,7 @@ def test_other_systems_are_told_that_linux_alone_has_it(monkeypatch):
     with contextlib.ExitStack() as end:
         granted, refused = realtime.begin(Realtime(50, True, (0,)), end)
     assert granted == [] and len(refused) == 3
-    assert all("not on darwin, only on Linux" in line for line in refused)
+    assert all("expected Linux, which alone has it, got darwin" in line for line in refused)
 
 
 def test_what_no_system_has_is_refused_with_what_was_expected():

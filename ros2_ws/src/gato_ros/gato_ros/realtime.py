@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import errno
 import os
 import sys
 from collections.abc import Callable
@@ -67,7 +66,9 @@ def begin(wanted: Realtime, end: contextlib.ExitStack) -> tuple[list[str], list[
     ]
     granted, refused = [], []
     for is_wanted, what, request, remedy in requests:
-        if is_wanted:
+        if is_wanted and sys.platform != "linux":
+            refused.append(f"{what}: expected Linux, which alone has it, got {sys.platform}")
+        elif is_wanted:
             try:
                 request()
                 granted.append(what)
@@ -77,7 +78,6 @@ def begin(wanted: Realtime, end: contextlib.ExitStack) -> tuple[list[str], list[
 
 
 def _schedule(priority: int, end: contextlib.ExitStack) -> None:
-    _need_linux()
     process = os.getpid()
     before = os.sched_getscheduler(process), os.sched_getparam(process)
     fifo = os.SCHED_FIFO, os.sched_param(priority)
@@ -86,7 +86,6 @@ def _schedule(priority: int, end: contextlib.ExitStack) -> None:
 
 
 def _keep_to(cpus: tuple[int, ...], end: contextlib.ExitStack) -> None:
-    _need_linux()
     before = os.sched_getaffinity(os.getpid())
     end.callback(_for_all_threads, lambda thread: os.sched_setaffinity(thread, before))
     _for_all_threads(lambda thread: os.sched_setaffinity(thread, cpus))
@@ -94,7 +93,6 @@ def _keep_to(cpus: tuple[int, ...], end: contextlib.ExitStack) -> None:
 
 def _lock_memory(end: contextlib.ExitStack) -> None:
     """Keeps pages in memory that are there, or come: what was never used takes none."""
-    _need_linux()
     libc = ctypes.CDLL(None, use_errno=True)
     # not MCL_FUTURE: with a limit, allocations would fail once it is reached
     if libc.mlockall(_MCL_CURRENT | _MCL_ONFAULT):
@@ -110,8 +108,3 @@ def _for_all_threads(change: Callable[[int], None]) -> None:
             with contextlib.suppress(ProcessLookupError):  # it has ended
                 change(thread)
         done |= new
-
-
-def _need_linux() -> None:
-    if sys.platform != "linux":
-        raise OSError(errno.ENOSYS, f"not on {sys.platform}, only on Linux")
