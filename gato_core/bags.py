@@ -132,7 +132,7 @@ def _metadata(path: Path) -> Mapping:
         return {}
     text = (path / "metadata.yaml").read_text()
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast where it is built
-    data = yaml.load(text, Loader=loader)
+    data = loader(text).get_single_data()
     information = data.get("rosbag2_bagfile_information") if isinstance(data, dict) else None
     if not isinstance(information, dict):
         raise yaml.YAMLError("metadata.yaml: expected rosbag2_bagfile_information, got none")
