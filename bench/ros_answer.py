@@ -24,12 +24,25 @@ WARM_UP = 2.0  # s of states that do not count
 
 
 def answer(
-    checkpoint: str | None, rate: float, seconds: float, image_size: int = 64, priority: int = 0
+    checkpoint: str | None,
+    rate: float,
+    seconds: float,
+    image_size: int = 64,
+    priority: int = 0,
+    release_after: float = 0.0,
 ) -> dict:
     """Figures of `seconds` at `rate` Hz; without a checkpoint, of the smallest policy there is.
 
     priority: real-time, of the node and of the robot's process; 0 is normal scheduling.
+    release_after: the node's parameter, s.
     """
+    overrides = {
+        "control_rate": rate,
+        "image_size": image_size,
+        "use_sim_time": False,
+        "realtime.priority": priority,
+        "release_after": release_after,
+    }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if checkpoint is None:
@@ -37,7 +50,7 @@ def answer(
         os.environ |= transport.of_stack(os.environ, open_network=False)
         with stack.ros_node("robot") as node:
             robot = Robot(node, rate, image_size)
-            process = _start_policy(folder, checkpoint, rate, image_size, priority)
+            process = _start_policy(folder, overrides | {"checkpoint": checkpoint})
             try:
                 for transition in (lifecycle.CONFIGURE, lifecycle.ACTIVATE):
                     if not lifecycle.change_state(node, "policy_node", transition, timeout=TIMEOUT):
@@ -55,22 +68,17 @@ def answer(
         answers = json.loads((folder / "answers.json").read_text())
     states = list(robot.published)[num_before:]
     figures = _figures(robot, states, answers, rate)
-    return figures | {"robot_num_late": num_late, "priority": 0 if refused else priority}
+    return figures | {
+        "robot_num_late": num_late,
+        "priority": 0 if refused else priority,
+        "release_after_ms": 1e3 * release_after,
+    }
 
 
-def _start_policy(
-    folder: Path, checkpoint: str, rate: float, image_size: int, priority: int
-) -> subprocess.Popen:
+def _start_policy(folder: Path, overrides: dict) -> subprocess.Popen:
     command = [sys.executable, str(Path(__file__).with_name("ros_policy.py"))]
     command += [str(folder / "answers.json"), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
-    overrides = {
-        "checkpoint": checkpoint,
-        "control_rate": rate,
-        "image_size": image_size,
-        "use_sim_time": False,
-        "realtime.priority": priority,
-    }
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
     with (folder / "log.txt").open("wb") as log:

@@ -36,12 +36,18 @@ def test_a_state_without_an_answer_counts_and_leaves_its_gap():
     assert result["jitter_ms"]["max"] == pytest.approx(20.0)
 
 
-def test_targets_are_those_of_real_time_scheduling_where_there_is_one():
-    normal, fast = run(100, lost=(3, 33, 66)) | {"priority": 0}, run(100) | {"priority": 40}
+def test_targets_are_those_of_the_best_way_to_run_the_node():
+    """All states answered with real-time scheduling; even intervals where commands wait."""
+    plain = {"priority": 0, "release_after_ms": 0.0}
+    normal = run(100, lost=(3, 33, 66)) | plain
+    fast, even = (run(100) | plain | {"priority": 40, "release_after_ms": d} for d in (0.0, 6.0))
     floor = {"p99": 0.1, "max": 0.2}
-    both = [holds for *_, holds in fast_rows([normal, fast], [floor, floor])]
-    assert both == [None, None, None, None, True, True]
-    assert [holds for *_, holds in fast_rows([normal], [floor])] == [None, False, False]
+    all_three = [holds for *_, holds in fast_rows([normal, fast, even], [floor, floor])]
+    assert all_three == [None, None, None, None, None, True, True, True]
+    refused = [
+        holds for *_, holds in fast_rows([normal, normal | {"release_after_ms": 6.0}], [floor])
+    ]
+    assert refused == [None, None, False, False, False]
 
 
 def test_a_bare_loop_is_never_early():

@@ -82,6 +82,10 @@ def test_parameters_out_of_range_are_refused():
     with pytest.raises(ValueError, match="trigger: expected one of .*'joints', 'clock'.*'never'"):
         with policy_node(trigger="never"):
             pass
+    late = "release_after: expected less than a control timestep, 0.05 s, got 0.05"
+    with pytest.raises(ValueError, match=late):
+        with policy_node(release_after=0.05):
+            pass
     with pytest.raises(rclpy.exceptions.InvalidParameterValueException, match="priority"):
         with policy_node(**{"realtime.priority": 99}):
             pass

@@ -92,6 +92,7 @@ class Drive:
             self._node.get_logger().error(traceback.format_exc())
             self.stop(f"the policy failed: {error!r}")
             return
+        command.stages.update(self._wait_for_release(due))
         computed = time.monotonic_ns()
         if stale := self._stale(samples):
             self._hold([f"{line}, when the policy had answered" for line in stale])
@@ -105,6 +106,15 @@ class Drive:
             samples, command.velocities, self._control.spec.control_timestep
         ):
             self.stop("; ".join(frozen))
+
+    def _wait_for_release(self, due: Due) -> dict[str, float]:
+        """Evens out how long the policy takes, if asked to: {"wait": s}."""
+        delay = self._parameters.release_after
+        if not delay:
+            return {}
+        early = due.wall / 1e9 + delay - time.monotonic()
+        time.sleep(max(0.0, early))
+        return {"wait": max(0.0, early)}
 
     def _account(self, due: Due, command: Command, started: int, computed: int) -> None:
         end = time.monotonic_ns()

@@ -69,6 +69,7 @@ class PolicyParameters:
     image_type: str
     control_rate: float
     trigger: str
+    release_after: float
     command: str
     gripper_command: str
     gripper: Gripper
@@ -142,8 +143,10 @@ def _policy(param: partial) -> dict:
 
 
 def _commands(param: partial) -> dict:
+    rate = param("control_rate", 20.0, "commands a second", low=0.1, high=1000.0)
     return {
-        "control_rate": param("control_rate", 20.0, "commands a second", low=0.1, high=1000.0),
+        "control_rate": rate,
+        "release_after": _release_after(param, rate),
         "trigger": param(
             "trigger",
             "state",
@@ -163,6 +166,22 @@ def _commands(param: partial) -> dict:
             choices=("velocity", "position"),
         ),
     }
+
+
+def _release_after(param: partial, rate: float) -> float:
+    delay = param(
+        "release_after",
+        0.0,
+        "s after a tick is due before which no command leaves, for even intervals; 0 = at once",
+        low=0.0,
+        high=10.0,
+    )
+    if delay >= 1 / rate:
+        raise ValueError(
+            f"parameter release_after: expected less than a control timestep, {1 / rate:g} s, "
+            f"got {delay:g}"
+        )
+    return delay
 
 
 def _gripper(param: partial) -> Gripper:
