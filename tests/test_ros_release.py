@@ -1,0 +1,36 @@
+"""A policy node that holds its commands back to even intervals."""
+
+import rclpy
+import ros_examples
+from diagnostic_msgs.msg import DiagnosticArray
+from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
+from std_msgs.msg import Float64MultiArray
+
+from gato_ros import diagnostics, topics
+
+DELAY = 0.045  # s, of control timesteps of 0.05
+
+
+def test_commands_wait_for_their_release_and_a_stop_meanwhile_outruns_them(tmp_path):
+    """No command leaves sooner than asked; while one waits, a stop's hold is the last thing out."""
+    checkpoint = ros_examples.save_checkpoint(tmp_path / "debug")
+    overrides = ros_examples.LOOSE | {"checkpoint": str(checkpoint), "release_after": DELAY}
+    with (
+        ros_examples.environment(),
+        ros_examples.node_process("policy_node", tmp_path / "log.txt", overrides),
+        ros_examples.probe() as robot,
+        FakeSensors(robot),
+    ):
+        commands = robot.listen(Float64MultiArray, topics.ARM_VELOCITY)
+        reports = robot.listen(DiagnosticArray, topics.DIAGNOSTICS)
+        assert robot.transition(CONFIGURE) and robot.transition(ACTIVATE)
+        robot.wait(lambda: any(any(message.data) for message in commands), "commands that move")
+        robot.call("policy_node/stop")
+        robot.wait(lambda: not any(commands[-1].data), "a hold")
+        num_commands = len(commands)
+        rclpy.clock.Clock().sleep_for(rclpy.duration.Duration(seconds=0.2))
+        assert len(commands) == num_commands
+        assert robot.transition(DEACTIVATE)
+        report = diagnostics.values_of(reports[-1], "policy_node")
+    latency = report["latency_ms"]
+    assert latency["total"]["p50"] >= 1e3 * DELAY and latency["wait"]["p50"] > 0
