@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compat"))
-from original import build
+from original import build, without_cameras
 
 
 def measure(env, num_steps: int, num_resets: int) -> dict:
@@ -41,20 +41,6 @@ def measure(env, num_steps: int, num_resets: int) -> dict:
         }
         for part, values in times.items()
     }
-
-
-def without_cameras(code: Path, task: str):
-    """The environment with no camera sensors, which no option of it offers."""
-    from dm_robotics.moma.sensors import camera_sensor
-
-    build_sensors, camera_sensor.build_camera_sensors = (
-        camera_sensor.build_camera_sensors,
-        lambda *_: [],
-    )
-    try:
-        return build(code, task, "STATE_ONLY")
-    finally:
-        camera_sensor.build_camera_sensors = build_sensors
 
 
 def main() -> None:

@@ -46,6 +46,20 @@ def build(code: Path, task: str, observations: str = "ALL"):
     return environment.rgb_stacking(task, chosen, use_sparse_reward=True)
 
 
+def without_cameras(code: Path, task: str):
+    """The environment with no camera sensors, which no option of it offers."""
+    from dm_robotics.moma.sensors import camera_sensor
+
+    build_sensors, camera_sensor.build_camera_sensors = (
+        camera_sensor.build_camera_sensors,
+        lambda *_: [],
+    )
+    try:
+        return build(code, task, "STATE_ONLY")
+    finally:
+        camera_sensor.build_camera_sensors = build_sensors
+
+
 def physics_of(env):
     """(MjModel, MjData) that the environment steps."""
     physics = env.base_env.physics
