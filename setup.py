@@ -83,6 +83,7 @@ setup(
             "convert = gato_ros.convert:main",
             "evaluate = gato_sim.evaluate:main",
             "export = gato_core.onnx:main",
+            "ablations = gato_training.ablations:main",
             "few-shot = gato_training.few_shot:main",
             "inspect = gato_core.inspect:main",
             "stack = gato_ros.stack:main",

@@ -7,6 +7,7 @@ import sys
 from importlib.metadata import entry_points
 
 SUMMARY = {
+    "ablations": "train networks that differ in one choice and draw what each choice is worth",
     "analyze": "draw what a policy attends to and how it tells tasks apart",
     "assets": "fetch the robot, basket and object models (once per machine)",
     "baseline": "train a small CNN by behaviour cloning or CRR, to compare with",

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ import tyro
 
 from gato_core.dataset import Dataset
 from gato_core.storage import read_json, write_json
+from gato_training import measure
 from gato_training.config import PRESETS, TrainConfig
 from gato_training.sequences import split
 from gato_training.train import take_preset, train
@@ -80,7 +80,7 @@ def few_shot(config: FewShotConfig, evaluate: Evaluate | None = None) -> dict:
     evaluate: from a checkpoint and a name for its results to their summary; `gato evaluate`'s.
     Raises ValueError for a folder that was made with other options, or too few demonstrations.
     """
-    evaluate = evaluate or partial(by_gato, config)
+    evaluate = evaluate or partial(_by_gato, config)
     _check_options(config)
     _check_sizes(config)
     points: list[dict] = []
@@ -125,27 +125,11 @@ def _point(config: FewShotConfig, size: int, series: int, evaluate: Evaluate) ->
     }
 
 
-def by_gato(config: FewShotConfig, checkpoint: Path, name: str) -> dict:
-    """The summary of `gato evaluate`, which goes on by itself where it was stopped."""
-    options = {
-        "checkpoint": checkpoint,
-        "suite": config.suite,
-        "episodes": config.episodes,
-        "physics": config.physics,
-        "max-steps": config.max_steps,
-        "workers": config.workers,
-        "videos": 0,
-        "out": config.folder / "evaluate",
-        "name": name,
-    }
-    flags = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    command = [sys.executable, "-m", "gato_core.cli", "evaluate", *flags]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL)
-    if done.returncode == 130:
-        raise KeyboardInterrupt
-    if done.returncode:
-        raise ValueError(f"gato evaluate: expected status 0, got {done.returncode}: {command}")
-    return read_json(config.folder / "evaluate" / name / "summary.json")
+def _by_gato(config: FewShotConfig, checkpoint: Path, name: str) -> dict:
+    suite = measure.Suite(
+        config.suite, config.episodes, config.physics, config.max_steps, config.workers
+    )
+    return measure.by_gato(suite, checkpoint, config.folder / "evaluate", name)
 
 
 def _write(config: FewShotConfig, points: list[dict]) -> None:
@@ -174,13 +158,16 @@ def _options(config: FewShotConfig) -> dict:
 
 def _check_options(config: FewShotConfig) -> None:
     path = config.folder / "few_shot.json"
-    if not path.exists():
-        return
-    stored = read_json(path)["options"]
-    for name, value in _options(config).items():
+    if path.exists():
+        check_same(config.folder, read_json(path)["options"], _options(config))
+
+
+def check_same(folder: Path, stored: dict, options: dict) -> None:
+    """Raises ValueError where a folder's results were made with other options."""
+    for name, value in options.items():
         if stored.get(name) != value:
             raise ValueError(
-                f"{config.folder}: expected {name} {stored.get(name)!r} as before, got {value!r}; "
+                f"{folder}: expected {name} {stored.get(name)!r} as before, got {value!r}; "
                 "choose another --name"
             )
 

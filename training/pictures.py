@@ -53,3 +53,30 @@ def few_shot(points: Sequence[Mapping], lines: Mapping[str, float], title: str, 
     axes.legend()
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
+
+
+def ablations(groups: Mapping[str, Sequence[Mapping]], title: str, path: Path) -> None:
+    """Success by choice, a panel for each group of choices.
+
+    groups: points, dicts of `groups` (the point's label by group), `end` (rate and wilson) and
+    `name`. The base stands in every group it belongs to, in black.
+    """
+    if not groups:
+        return
+    rows, columns = -(-len(groups) // 3), min(3, len(groups))
+    figure = Figure(figsize=(3.4 * columns, 3.2 * rows), layout="constrained")
+    for number, (group, points) in enumerate(groups.items()):
+        axes = figure.add_subplot(rows, columns, number + 1, title=group)
+        for place, point in enumerate(points):
+            rate = 100 * point["end"]["rate"]
+            low, high = (100 * bound for bound in point["end"]["wilson"])
+            color = "black" if point["name"] == "base" else "C0"
+            spread = [[rate - low], [high - rate]]
+            axes.errorbar(place, rate, spread, fmt="o", capsize=4, color=color)
+        axes.set_xticks(range(len(points)), [point["groups"][group] for point in points])
+        axes.set_xlim(-0.5, len(points) - 0.5)
+        axes.set_ylim(-3, 103)
+        axes.set_ylabel("success at the end, %" if number % columns == 0 else "")
+        axes.grid(alpha=0.3)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=120)

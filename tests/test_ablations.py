@@ -1,0 +1,106 @@
+"""Ablations: each choice trained and evaluated once beside the same base, as table and picture."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import train_examples
+
+from gato_core import checkpoint
+from gato_training import ablations
+from gato_training.ablations import AblationsConfig, main, variants
+
+
+@pytest.fixture
+def config(tmp_path) -> AblationsConfig:
+    """A base of two updates on three demonstrations of a small robot."""
+    data = train_examples.write(tmp_path / "demos")
+    base = replace(
+        train_examples.config(tmp_path, data),
+        **{"steps": 2, "save_every": 2, "context_timesteps": 1, "action_mode": "parallel"},
+        **{"prompt_fraction": 0.0, "weights": ()},
+    )
+    return AblationsConfig(
+        base, models=("debug",), demonstrations=(1,), contexts=(1, 2), output=tmp_path
+    )
+
+
+class Evaluated:
+    """What `gato evaluate` would say: this robot has no simulator."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, tuple[Path, list[str]]] = {}
+
+    def __call__(self, path: Path, name: str, extra: list[str]) -> dict:
+        self.seen[name] = path, extra
+        rate = {"rate": 0.5, "wilson": [0.1, 0.9], "successes": 1, "episodes": 2}
+        found = {"all": {"success_end": rate, "success_ever": rate}, "latency_ms": {"p50": 3.0}}
+        if "--compare" in extra:
+            test = {"only_first": 1, "only_second": 0, "p_value": 1.0}
+            found["comparison"] = {"tests": {"selection": test}}
+        provenance = {"step": 2, "seconds": 60.0, "measured": {"held_out/error/x": 0.05}}
+        return found | {"checkpoint_provenance": provenance}
+
+
+def test_every_run_differs_from_the_base_in_one_choice(config):
+    base = config.train
+    runs = {variant.name: variant for variant in variants(config)}
+    changed = {
+        name: {
+            field
+            for field, value in vars(variant.options).items()
+            if field != "batch_size" and value != getattr(base, field)
+        }
+        for name, variant in runs.items()
+        if name not in ("bc", "crr")
+    }
+    assert changed == {
+        "base": set(),
+        "few-1": {"few_shot"},
+        "context-2": {"context_timesteps"},
+        "context-6": {"context_timesteps"},
+        "prompt": {"context_timesteps", "prompt_fraction", "prompt_timesteps"},
+        "autoregressive": {"action_mode"},
+    }
+    assert runs["context-2"].options.batch_size == base.batch_size // 2
+    for method in ("bc", "crr"):
+        assert (runs[method].options.steps, runs[method].options.data) == (base.steps, base.data)
+    assert set(runs["base"].groups) == {"size", "demonstrations", "context", "actions", "method"}
+
+
+def test_points_table_and_picture_come_of_runs_that_are_made_once(config):
+    evaluate = Evaluated()
+    found = ablations.ablations(replace(config, only=("demonstrations", "actions")), evaluate)
+    assert {p["name"] for p in found["points"]} == {"base", "few-1", "autoregressive"}
+    for name, (path, extra) in evaluate.seen.items():
+        assert ("--compare" in extra) == (name != "base")
+        assert checkpoint.load(path).provenance["step"] == 2
+    assert checkpoint.load(evaluate.seen["few-1"][0]).provenance["train"]["few_shot"] == 1
+    sizes = {p["name"]: p["parameters"] for p in found["points"]}
+    model = checkpoint.load(evaluate.seen["base"][0]).model
+    assert sizes["base"] == sum(p.numel() for p in model.state_dict().values())
+    page = (config.folder / "ablations.md").read_text().splitlines()
+    assert page[2].startswith("| demonstrations | 1 | 50 (10-90) | 50 | 1, 0 (1) |")
+    assert page[3].startswith("| demonstrations | all | 50 (10-90) | 50 |  |")
+    assert (config.folder / "ablations.png").read_bytes().startswith(b"\x89PNG")
+    log = config.folder / "train/few-1/log.jsonl"
+    before = log.read_text()
+    more = replace(config, only=("demonstrations", "actions", "method"))
+    assert len(ablations.ablations(more, evaluate)["points"]) == 5
+    assert log.read_text() == before  # nothing is trained again
+    with pytest.raises(ValueError, match="expected episodes 40 as before, got 41"):
+        ablations.ablations(replace(config, episodes=41), evaluate)
+
+
+def test_demonstrations_that_there_are_not_are_refused_before_any_training(config):
+    with pytest.raises(ValueError, match="demonstrations: expected at most the 3 episodes"):
+        ablations.ablations(replace(config, demonstrations=(1, 10)))
+    assert not (config.folder / "train").exists()
+
+
+def test_bad_flags_end_with_a_message(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--train.data", "none", "--only", "colour"])
+    assert "only: expected some of" in capsys.readouterr().err
+    assert main(["--train.data", str(tmp_path / "none"), "--output", str(tmp_path)]) == 1
+    assert "none" in capsys.readouterr().err

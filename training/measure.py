@@ -1,0 +1,48 @@
+"""Success rates of a checkpoint by `gato evaluate`, a program: this room has no simulator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gato_core.storage import read_json
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What to evaluate on; the fields are options of `gato evaluate`."""
+
+    suite: str
+    episodes: int
+    physics: str
+    max_steps: int
+    workers: int
+
+
+def by_gato(suite: Suite, checkpoint: Path, out: Path, name: str, extra: Sequence = ()) -> dict:
+    """The summary in out/name; an evaluation goes on by itself where it was stopped.
+
+    extra: further options. Raises ValueError where it fails, KeyboardInterrupt where it is stopped.
+    """
+    options = {
+        "checkpoint": checkpoint,
+        "suite": suite.suite,
+        "episodes": suite.episodes,
+        "physics": suite.physics,
+        "max-steps": suite.max_steps,
+        "workers": suite.workers,
+        "videos": 0,
+        "out": out,
+        "name": name,
+    }
+    flags = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+    command = [sys.executable, "-m", "gato_core.cli", "evaluate", *flags, *map(str, extra)]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL)
+    if done.returncode == 130:
+        raise KeyboardInterrupt
+    if done.returncode:
+        raise ValueError(f"gato evaluate: expected status 0, got {done.returncode}: {command}")
+    return read_json(out / name / "summary.json")
