@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import tyro
 from safetensors import safe_open
@@ -29,6 +32,7 @@ from gato_training.train import take_preset, train
 
 Evaluate = Callable[[Path, str, list], dict]
 GROUPS = ("size", "demonstrations", "context", "prompt", "actions", "method")
+GROUPED = ("only", "models", "demonstrations", "contexts", "methods")  # options that may grow
 BASE = "base"
 LONG_CONTEXT = 6  # timesteps, of which a prompt takes half
 
@@ -52,6 +56,8 @@ class AblationsConfig:
     """Beside all there are."""
     contexts: tuple[int, ...] = (1, 2, LONG_CONTEXT)
     """Timesteps; a batch has fewer sequences of more timesteps."""
+    methods: tuple[Literal["bc", "crr"], ...] = ("bc", "crr")
+    """Baselines, on as many updates of as many timesteps."""
     suite: str = "selection"
     """Of `gato evaluate`; never the test triplets, where results choose something."""
     episodes: int = 40
@@ -69,7 +75,7 @@ class AblationsConfig:
             raise ValueError("train: expected data and a model, and no init-from, which fixes it")
         if unknown := set(self.only) - set(GROUPS):
             raise ValueError(f"only: expected some of {GROUPS}, got {sorted(unknown)}")
-        for name in ("models", "demonstrations", "contexts"):
+        for name in GROUPED[1:]:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected different values, got {values}")
@@ -121,7 +127,7 @@ def variants(config: AblationsConfig) -> list[Variant]:
     for label, mode in (("at once", "parallel"), ("one by one", "autoregressive")):
         add("actions", label, mode, replace(base, action_mode=mode))
     add("method", "Gato", BASE, base)
-    for method in ("bc", "crr"):
+    for method in config.methods:
         add("method", method.upper(), method, _baseline(base, method))
     chosen = [v for v in found.values() if v.name == BASE or set(v.groups) & set(config.only)]
     return sorted(chosen, key=lambda variant: variant.name != BASE)
@@ -187,8 +193,6 @@ def num_parameters(checkpoint: Path) -> int:
 def _write(config: AblationsConfig) -> dict:
     """All points so far as JSON, as a table, and as a picture where matplotlib is installed."""
     points = [read_json(path) for path in sorted((config.folder / "points").glob("*.json"))]
-    order = [variant.name for variant in variants(replace(config, only=GROUPS))]
-    points = sorted((p for p in points if p["name"] in order), key=lambda p: order.index(p["name"]))
     result = {"options": _options(config), "points": points}
     write_json(config.folder / "ablations.json", result)
     (config.folder / "ablations.md").write_text(table(points))
@@ -203,10 +207,15 @@ def _write(config: AblationsConfig) -> dict:
 
 
 def grouped(points: list[dict]) -> dict[str, list[dict]]:
-    """Points by choice, where there is something to compare; all demonstrations come last."""
+    """Points by choice, where there is something to compare; by the number in their label."""
     groups = {group: [p for p in points if group in p["groups"]] for group in GROUPS}
+
+    def place(label: str) -> tuple[float, str]:
+        number = re.match(r"\d+", label)
+        return float(number[0]) if number else math.inf, label
+
     return {
-        group: sorted(row, key=lambda p: p["groups"][group] == "all")
+        group: sorted(row, key=lambda p: place(p["groups"][group]))
         for group, row in groups.items()
         if len(row) > 1
     }
@@ -247,7 +256,7 @@ def _cells(point: dict) -> str:
 def _options(config: AblationsConfig) -> dict:
     """What the points depend on."""
     kept = dataclasses.asdict(config)
-    for name in ("name", "output", "workers", "only", "models", "demonstrations", "contexts"):
+    for name in ("name", "output", "workers", *GROUPED):
         del kept[name]
     for name in MATTERS_NOT:
         del kept["train"][name]
