@@ -26,6 +26,16 @@ SUMMARY = {
 
 def main() -> int:
     """Runs `gato VERB ...`. Returns the verb's exit status; 2 for an unknown verb."""
+    try:
+        status = _run()
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _run() -> int:
     verbs = {entry.name: entry for entry in entry_points(group="gato.commands")}
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         _print_help(sorted(verbs))
@@ -44,11 +54,7 @@ def main() -> int:
         )
         return 1
     sys.argv = [f"gato {verb}", *sys.argv[2:]]
-    try:
-        return run() or 0
-    except BrokenPipeError:  # the reader, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    return run() or 0
 
 
 def _print_help(verbs: list[str]) -> None:

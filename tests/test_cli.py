@@ -66,3 +66,6 @@ def test_a_reader_that_leaves_causes_no_traceback():
     result = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert result.stdout == "kind: checkpoint\n"
     assert "Traceback" not in result.stderr and "BrokenPipe" not in result.stderr
+    command = f"{sys.executable} -u -m gato_core.cli --help | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert result.stdout.startswith("usage: gato VERB") and not result.stderr
