@@ -21,13 +21,11 @@ from typing import Literal
 import tyro
 from safetensors import safe_open
 
-from gato_core.dataset import Dataset
 from gato_core.storage import read_json, write_json
 from gato_training import baseline, measure
 from gato_training.baseline import BaselineTrainConfig
 from gato_training.config import PRESETS, TrainConfig
-from gato_training.few_shot import MATTERS_NOT, check_same
-from gato_training.sequences import split
+from gato_training.few_shot import MATTERS_NOT, check_available, check_same
 from gato_training.train import take_preset, train
 
 Evaluate = Callable[[Path, str, list], dict]
@@ -148,7 +146,7 @@ def ablations(config: AblationsConfig, evaluate: Evaluate | None = None) -> dict
     """
     evaluate = evaluate or partial(_by_gato, config)
     _check_options(config)
-    _check_demonstrations(config)
+    check_available("demonstrations", config.demonstrations, config.train)
     for variant in variants(config):
         point = _point(config, variant, evaluate)
         write_json(config.folder / "points" / f"{variant.name}.json", point)
@@ -268,18 +266,6 @@ def _check_options(config: AblationsConfig) -> None:
     if path.exists():
         check_same(config.folder, read_json(path), _options(config))
     write_json(path, _options(config))
-
-
-def _check_demonstrations(config: AblationsConfig) -> None:
-    """Before hours of work on the others."""
-    base = config.train
-    datasets = [Dataset(path, memory_gb=0.0) for path in base.data]
-    count = sum(len(split(data, base.held_out, base.successes_only)[0]) for data in datasets)
-    if max(config.demonstrations) > count:
-        raise ValueError(
-            f"demonstrations: expected at most the {count} episodes that are not held out, "
-            f"got {max(config.demonstrations)}"
-        )
 
 
 def _line(point: dict) -> str:

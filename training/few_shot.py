@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -174,13 +174,17 @@ def check_same(folder: Path, stored: dict, options: dict) -> None:
 
 def _check_sizes(config: FewShotConfig) -> None:
     """Before hours of work on the smaller ones."""
-    train = config.train
+    check_available("sizes", config.sizes, config.train)
+
+
+def check_available(name: str, sizes: Sequence[int], train: TrainConfig) -> None:
+    """Raises ValueError for more demonstrations than can be drawn from the data."""
     datasets = [Dataset(path, memory_gb=0.0) for path in train.data]
     parts = [split(dataset, train.held_out, train.successes_only)[0] for dataset in datasets]
-    if max(config.sizes) > sum(map(len, parts)):
+    if max(sizes) > sum(map(len, parts)):
         raise ValueError(
-            f"sizes: expected at most the {sum(map(len, parts))} episodes that are not held out, "
-            f"got {max(config.sizes)}"
+            f"{name}: expected at most the {sum(map(len, parts))} episodes that are not held out, "
+            f"got {max(sizes)}"
         )
 
 
