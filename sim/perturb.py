@@ -19,9 +19,15 @@ class PerturbConfig:
     drop_fraction: float = 0.08  # of episodes in which the gripper opens once while carrying
     drop_after: tuple[int, int] = (14, 50)  # steps of closing before it opens
     drop_steps: tuple[int, int] = (10, 16)
+    fumbles: int = 0  # at most, in an episode: the gripper closes early and goes as if it held
+    fumble_probability: float = 1 / 80  # that one begins while the gripper shall be open
+    fumble_closing_steps: tuple[int, int] = (6, 22)
+    fumble_moving_steps: tuple[int, int] = (0, 25)
+    fumble_rise: tuple[float, float] = (0.0, 0.07)  # m/s
+    fumble_velocity: float = 0.04  # m/s, standard deviation along x and y
 
 
-PRESETS = {"mild": PerturbConfig()}
+PRESETS = {"mild": PerturbConfig(), "rough": PerturbConfig(fumbles=2, drop_fraction=0.25)}
 
 
 def load(name: str, seed: int) -> Perturbation:
@@ -32,7 +38,7 @@ def load(name: str, seed: int) -> Perturbation:
 
 
 class Perturbation:
-    """Clean action (5,) to executed action, for one episode: smooth pushes, rarely a drop."""
+    """Clean action (5,) to executed action, for one episode: smooth pushes, drops, fumbles."""
 
     def __init__(self, config: PerturbConfig, rng: np.random.Generator) -> None:
         self.config, self.rng = config, rng
@@ -43,6 +49,8 @@ class Perturbation:
         if rng.random() < config.drop_fraction:
             self._drop_in = int(rng.integers(*config.drop_after, endpoint=True))
         self._drop_left = int(rng.integers(*config.drop_steps, endpoint=True))
+        self._fumbles_left = config.fumbles
+        self._fumble: np.ndarray = np.zeros((0, 4))
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """The action to execute, float32 (5,); the argument is left as it is."""
@@ -54,7 +62,24 @@ class Perturbation:
         if closing and self._steps_since_change >= self._drop_in and self._drop_left > 0:
             self._drop_left -= 1
             executed[4] = -executed[4]
+        if len(self._fumble) == 0 and not closing:
+            self._fumble = self._next_fumble()
+        if len(self._fumble):
+            executed[:4], self._fumble = self._fumble[0], self._fumble[1:]
+            executed[4] = abs(executed[4])
         return executed
+
+    def _next_fumble(self) -> np.ndarray:
+        """Velocities (n, 4) of closing, then moving away; mostly none."""
+        config = self.config
+        if self._fumbles_left == 0 or self.rng.random() >= config.fumble_probability:
+            return np.zeros((0, 4))
+        self._fumbles_left -= 1
+        closing = int(self.rng.integers(*config.fumble_closing_steps, endpoint=True))
+        moving = int(self.rng.integers(*config.fumble_moving_steps, endpoint=True))
+        x, y = self.rng.normal(scale=config.fumble_velocity, size=2)
+        away = np.array([x, y, self.rng.uniform(*config.fumble_rise), 0.0])
+        return np.concatenate([np.zeros((closing, 4)), np.tile(away, (moving, 1))])
 
     def _next_push(self) -> np.ndarray:
         """This step's velocity error (4,): half a sine over the steps of a push, else zero."""

@@ -98,6 +98,21 @@ def test_perturbation_leaves_the_label_clean():
     assert 0.03 < changed < 0.4
 
 
+def test_rough_closes_the_empty_gripper_twice_at_most():
+    """What a clone does after it missed: it goes on as if it held something."""
+    label = np.float32([0.01, 0, -0.07, 0, -255])
+    fumbles = []
+    for seed in range(20):
+        disturb = perturb.load("rough", seed=seed)
+        closed = np.array([disturb(label)[4] > 0 for _ in range(400)])
+        starts = np.flatnonzero(np.diff(np.r_[False, closed].astype(int)) == 1)
+        fumbles.append(len(starts))
+        assert closed.sum() <= 2 * (22 + 25)
+    assert max(fumbles) == 2 and np.mean(fumbles) > 1
+    mild = perturb.load("mild", seed=0)
+    assert all(mild(label)[4] < 0 for _ in range(400))
+
+
 def test_same_seed_same_perturbation():
     label = np.float32([0, 0, 0.07, 0, 255])
     first, again = (perturb.load("mild", seed=5) for _ in range(2))
