@@ -113,6 +113,10 @@ class TrainConfig:
     blur: float = 0.0
     """Augmentation: Gaussian blur of up to this standard deviation, pixels."""
 
+    mirror: float = 0.0
+    """Share of sequences shown with left and right exchanged (gato_training.mirror): a second set
+    of scenes, for robots with cameras on both sides. Not in the paper."""
+
     seed: int = 0
     device: str = "auto"
     """A torch device; auto takes a GPU if there is one."""
@@ -173,7 +177,7 @@ def _check_ranges(config: TrainConfig) -> None:
     for name in (*not_negative, "blur", "few_shot_series"):
         if getattr(config, name) < 0:
             raise ValueError(f"{name}: expected >= 0, got {getattr(config, name)}")
-    for name in ("held_out", "prompt_fraction", "final_fraction", "color", "crop"):
+    for name in ("held_out", "prompt_fraction", "final_fraction", "color", "crop", "mirror"):
         if not 0 <= getattr(config, name) <= 1:
             raise ValueError(f"{name}: expected 0..1, got {getattr(config, name)}")
     if config.ema is not None and not 0 < config.ema < 1:

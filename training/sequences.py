@@ -20,6 +20,7 @@ from gato_core.episode import Episode
 from gato_core.spec import Image
 from gato_core.tokenizer import Tokenizer, Tokens, batch
 from gato_training.augment import Augmentation, augment
+from gato_training.mirror import mirror
 from gato_training.side_task import SideTask
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Sampling:
     prompt_timesteps: int = 1
     augmentation: Augmentation = Augmentation()
     side_task: SideTask | None = None
+    mirror: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class Sequences:
         task = sampling.side_task
         self._begins = [np.cumsum(d.lengths) - d.lengths for d in datasets]
         self._answers = [task.answers(dataset) for dataset in datasets] if task else []
+        self._mirror = mirror(tokenizer.spec, datasets) if sampling.mirror else None
         length = sampling.context_timesteps
         if sampling.prompt_fraction and not 0 < sampling.prompt_timesteps < length:
             raise ValueError(
@@ -138,18 +141,30 @@ class Sequences:
     def episodes(self, number: int) -> list[Episode]:
         """The sequences of batch `number`, read and augmented."""
         rng = np.random.default_rng((self.sampling.seed, number, 1))
-        return [self._read(pieces, rng) for pieces in self.draw(number)]
+        read = [self._read(pieces, rng) for pieces in self.draw(number)]
+        for episode, is_mirrored in zip(read, self._is_mirrored(number)):
+            if is_mirrored:
+                self._mirror.reflect(episode)
+        return read
 
     def batch(self, number: int) -> Batch:
         """Batch `number`, read, augmented and tokenized."""
         read = self.episodes(number)
         answers = None
-        if self.sampling.side_task:
-            rows = [self._answers_to(piece) for pieces in self.draw(number) for piece in pieces]
-            answers = np.concatenate(rows)
+        if task := self.sampling.side_task:
+            answers = np.concatenate([
+                self._answers_to(piece) * (task.reflection if is_mirrored else 1)
+                for pieces, is_mirrored in zip(self.draw(number), self._is_mirrored(number))
+                for piece in pieces
+            ])  # fmt: skip
         num_timesteps = sum(len(episode) for episode in read)
         noise = noise_seed(self.sampling.seed, number)
         return Batch(self._tokens(read), answers, num_timesteps, noise)
+
+    def _is_mirrored(self, number: int) -> np.ndarray:
+        """bool (batch_size,): which sequences of batch `number` are reflected."""
+        rng = np.random.default_rng((self.sampling.seed, number, 3))
+        return rng.random(self.sampling.batch_size) < self.sampling.mirror
 
     def _answers_to(self, piece: Piece) -> np.ndarray:
         begin = int(self._begins[piece.dataset][piece.episode])

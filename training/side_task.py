@@ -37,6 +37,12 @@ class SideTask:
         """Numbers in an answer: positions, then the goal's position and its turn's (cos, sin)."""
         return self.num_positions + (_GOAL_SIZE if self.trigger else 0)
 
+    @property
+    def reflection(self) -> np.ndarray:
+        """float32 (size,): factors that make an answer that of the mirrored scene, y to -y."""
+        goal = [1, -1, 1, 1, -1] if self.trigger else []
+        return np.array([1, -1, 1] * len(self.keys) + goal, np.float32)
+
     def answers(self, dataset: Dataset) -> np.ndarray:
         """float32 (num_timesteps, size), metres, episode after episode; NaN: not known.
 

@@ -100,6 +100,7 @@ def sequences(run: Run, datasets: list[Dataset]) -> tuple[Sequences, Sequences |
         prompt_timesteps=config.prompt_timesteps,
         augmentation=config.augmentation,
         side_task=config.side_task if config.auxiliary else None,
+        mirror=config.mirror,
     )
     parts = [split(dataset, config.held_out, config.successes_only) for dataset in datasets]
     chosen, held = [part[0] for part in parts], [part[1] for part in parts]
@@ -108,7 +109,9 @@ def sequences(run: Run, datasets: list[Dataset]) -> tuple[Sequences, Sequences |
     training = Sequences(datasets, chosen, run.tokenizer, sampling)
     if not any(held):
         return training, None
-    plain = replace(sampling, augmentation=Augmentation(), weights=(), seed=config.seed + 1)
+    plain = replace(
+        sampling, augmentation=Augmentation(), mirror=0.0, weights=(), seed=config.seed + 1
+    )
     return training, Sequences(datasets, held, run.tokenizer, plain)
 
 
