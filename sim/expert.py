@@ -44,6 +44,8 @@ RETREAT = 0.09  # m above the stack where the gripper waits at the end
 PLACED_GAP = 0.003
 PLACED_ERROR = 0.008
 RESTING_GAP = 0.006
+RECHOOSE_STEPS = 2  # between choices of a grasp, as long as the fingers are above
+RECHOOSE_DISTANCE = 0.05  # m from the object, sideways: nearer the choice stands
 MOVED = 0.2  # rad an object may turn before what was decided about it is decided anew
 TIPPING = 0.15  # rad of the base's turn: from here on the finger follows through
 
@@ -242,10 +244,15 @@ class ScriptedExpert:
         return min(own + blend * (highest - own) + HOVER, WORKSPACE_HIGH[2] - 0.002)
 
     def _chosen_grasp(self, color: str) -> Grasp | None:
-        """The remembered grasp where the object is now; a new one if it turned or none is."""
+        """The remembered grasp where the object is now; a new one if it turned or none is.
+
+        On the way there it is chosen anew, so that it follows from what a clone can see.
+        """
         sight, pose = self._sight, self._sight.poses[color]
         rotation = sight.rotation(color)
-        if self._grasp is not None:
+        is_away = np.hypot(*(pose[:2] - sight.pinch[:2])) > RECHOOSE_DISTANCE
+        is_due = is_away and self._steps_left % RECHOOSE_STEPS == 0
+        if self._grasp is not None and not is_due:
             point, axis, width, planned = self._grasp
             if angle_between(rotation, planned) < 0.3 or sight.angle > OPEN_ANGLE:
                 world = rotation @ axis

@@ -18,6 +18,7 @@ FINGER_OUTSIDE = 0.0625
 FINGER_HALF_BREADTH = 0.011
 PALM_DEPTH = 0.055  # what fits between the pinch point and the palm
 TIP_BELOW_PINCH = 0.012  # fingertips swing down while they close
+TURN_COST = 0.4  # per rad from the present yaw; 4 is the cost of faces at right angles to the axis
 LOWEST_PINCH = 0.0715  # the benchmark's workspace ends at 0.0698
 
 PAD_SIDEWAYS = np.array([-0.009, 0.0, 0.009])
@@ -137,7 +138,7 @@ def best_grasp(
     start = np.array([center[0], center[1], height]) + offset_N[:, None] * side
     middle, width, cost = _pad_contact(solid, start, axis, side)
     position = start + middle[:, None] * axis
-    cost = cost + 0.25 * np.abs(turn_N) + 12 * np.abs(offset_N)
+    cost = cost + TURN_COST * np.abs(turn_N) + 12 * np.abs(offset_N)
     cost = cost + _blocked(obstacles, position, axis, side, width)
     cost = np.where((width < MAX_WIDTH) & np.isfinite(cost), cost, np.inf)
     best = int(np.argmin(cost))

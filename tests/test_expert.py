@@ -88,6 +88,29 @@ def test_same_seed_same_actions_inside_the_bounds(env):
     assert (first >= spec.minimum).all() and (first <= spec.maximum).all()
 
 
+def test_on_its_way_the_expert_turns_to_the_nearest_face():
+    """It kept to its first choice, which a clone that sees one moment cannot know."""
+    with gato_sim.load("s0,s0,s0", seed=0, physics="stable") as env:
+        expert = ScriptedExpert(env)
+        env.reset(seed=7)  # nothing is in the way of either pair of faces
+        expert.reset()
+        signs = []
+        for _ in range(60):
+            label = expert.step({})
+            turn = expert._sight.yaw - _yaw_of_a_side(expert._sight.solids["red"])
+            nearest = -((turn + np.pi / 4) % (np.pi / 2) - np.pi / 4)
+            if 0.1 < abs(nearest) < 0.6:
+                assert np.sign(label[3]) == np.sign(nearest)
+                signs.append(np.sign(nearest))
+            env.step(np.array([0, 0, 0, -0.6, -255]))  # turned away from it, past the next
+        assert len(set(signs)) == 2 and len(signs) > 30
+
+
+def _yaw_of_a_side(cube: grasp.Solid) -> float:
+    normal = cube.normals[np.argmin(np.abs(cube.normals[:, 2]))]
+    return float(np.arctan2(normal[1], normal[0]))
+
+
 def test_perturbation_leaves_the_label_clean():
     disturb = perturb.load("mild", seed=3)
     labels = np.tile(np.float32([0.01, 0, -0.07, 0, -255]), (300, 1))
@@ -111,6 +134,19 @@ def test_rough_closes_the_empty_gripper_twice_at_most():
     assert max(fumbles) == 2 and np.mean(fumbles) > 1
     mild = perturb.load("mild", seed=0)
     assert all(mild(label)[4] < 0 for _ in range(400))
+
+
+def test_a_spin_turns_the_gripper_both_ways_then_lets_the_expert_act():
+    label = np.float32([0.05, 0, -0.07, 0.3, -255])
+    directions = []
+    for seed in range(8):
+        disturb = perturb.load("spin", seed=seed)
+        executed = np.array([disturb(label) for _ in range(31)])
+        np.testing.assert_allclose(np.abs(executed[:30, 3]), 1.0)
+        np.testing.assert_allclose(executed[:30, :3], 0.2 * np.tile(label[:3], (30, 1)), rtol=1e-6)
+        assert abs(executed[30, 3]) < 1
+        directions.append(executed[0, 3])
+    assert set(directions) == {-1.0, 1.0}
 
 
 def test_same_seed_same_perturbation():
