@@ -61,7 +61,7 @@ class CollectConfig:
     """Store only episodes that end in success, or all."""
     physics: Literal["benchmark", "stable"] = "stable"
     """Published settings, or three times faster ones whose stacks do not creep."""
-    perturb: Literal["none", "mild", "rough"] = "mild"
+    perturb: Literal["none", "mild", "rough", "spin"] = "mild"
     """Disturb executed actions, so that demonstrations show recoveries; labels stay clean."""
     actor: Path | None = None
     """Checkpoint that takes turns at the arm while the expert labels every step: states a clone

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gato_sim.constants import MAX_ANGULAR_VELOCITY
+
 
 @dataclass(frozen=True)
 class PerturbConfig:
@@ -25,9 +27,16 @@ class PerturbConfig:
     fumble_moving_steps: tuple[int, int] = (0, 25)
     fumble_rise: tuple[float, float] = (0.0, 0.07)  # m/s
     fumble_velocity: float = 0.04  # m/s, standard deviation along x and y
+    spin_steps: int = 0  # at the start: the gripper turns at full speed while the arm waits
+    spin_reversal_probability: float = 1 / 20
 
 
-PRESETS = {"mild": PerturbConfig(), "rough": PerturbConfig(fumbles=2, drop_fraction=0.25)}
+PRESETS = {
+    "mild": PerturbConfig(),
+    "rough": PerturbConfig(fumbles=2, drop_fraction=0.25),
+    "spin": PerturbConfig(spin_steps=30),
+}
+SPIN_WAIT = 0.2  # share of the arm's own velocity while the gripper spins
 
 
 def load(name: str, seed: int) -> Perturbation:
@@ -38,7 +47,7 @@ def load(name: str, seed: int) -> Perturbation:
 
 
 class Perturbation:
-    """Clean action (5,) to executed action, for one episode: smooth pushes, drops, fumbles."""
+    """Clean action (5,) to executed action, for one episode: pushes, drops, fumbles, a spin."""
 
     def __init__(self, config: PerturbConfig, rng: np.random.Generator) -> None:
         self.config, self.rng = config, rng
@@ -51,6 +60,8 @@ class Perturbation:
         self._drop_left = int(rng.integers(*config.drop_steps, endpoint=True))
         self._fumbles_left = config.fumbles
         self._fumble: np.ndarray = np.zeros((0, 4))
+        self._spin_left = config.spin_steps
+        self._spin = MAX_ANGULAR_VELOCITY * rng.choice((-1, 1)) if config.spin_steps else 0.0
 
     def __call__(self, action: np.ndarray) -> np.ndarray:
         """The action to execute, float32 (5,); the argument is left as it is."""
@@ -58,6 +69,8 @@ class Perturbation:
         closing = bool(action[4] > 0)
         self._steps_since_change = self._steps_since_change + 1 if closing == self._closing else 0
         self._closing = closing
+        if self._spin_left > 0:
+            return self._spun(executed)
         executed[:4] += self._next_push()
         if closing and self._steps_since_change >= self._drop_in and self._drop_left > 0:
             self._drop_left -= 1
@@ -67,6 +80,15 @@ class Perturbation:
         if len(self._fumble):
             executed[:4], self._fumble = self._fumble[0], self._fumble[1:]
             executed[4] = abs(executed[4])
+        return executed
+
+    def _spun(self, executed: np.ndarray) -> np.ndarray:
+        """One scene under many turns of the gripper, each with the label that belongs to it."""
+        self._spin_left -= 1
+        if self.rng.random() < self.config.spin_reversal_probability:
+            self._spin = -self._spin
+        executed[:3] *= SPIN_WAIT
+        executed[3] = self._spin
         return executed
 
     def _next_fumble(self) -> np.ndarray:
