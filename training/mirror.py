@@ -74,9 +74,8 @@ def mirror(spec: Spec, datasets: Sequence[Dataset]) -> Mirror:
     fitted = [key for key, sign in signs.items() if sign is None]
     action_sign = _signs(spec.action.names) if isinstance(spec.action, Continuous) else None
     if action_sign is None:
-        raise ValueError(
-            f"mirror: expected actions among {REVERSED | UNCHANGED}, got {spec.action}"
-        )
+        known = sorted(REVERSED | UNCHANGED)
+        raise ValueError(f"mirror: expected actions among {known}, got {spec.action}")
     return Mirror(
         partner,
         {key: sign for key, sign in signs.items() if sign is not None},
