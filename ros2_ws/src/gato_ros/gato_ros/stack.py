@@ -34,6 +34,7 @@ LOAD_TIMEOUT = 120.0  # s for a process to load torch, or MuJoCo and the scene, 
 END_TIMEOUT = 15.0  # s for a process to end, the video's completion included
 SIM, POLICY, STATUS = "sim_node", "policy_node", "status_node"
 RECORDER, TELEOP, VIEWER = "recorder", "teleop", "viewer"
+REPORT = "report.json"
 STOP_AFTER = 20  # steps of success with the gripper away, then a demonstration ends
 
 
@@ -93,7 +94,11 @@ class StackConfig:
         return {
             SIM: sim,
             POLICY: {"checkpoint": self.checkpoint} if self.checkpoint else {},
-            STATUS: {"report": str(folder / "report.json"), "quiet": by_person},
+            STATUS: {
+                "report": str(folder / REPORT),
+                "quiet": by_person,
+                "await_policy": self.actor == POLICY,
+            },
             RECORDER: {
                 "folder": str(self.record),
                 # a person begins and ends recordings by keys
@@ -114,6 +119,7 @@ class Stack:
     def __init__(self, config: StackConfig, folder: Path, stop: Stop) -> None:
         self.config, self.folder, self.stop = config, folder, stop
         self.processes: dict[str, subprocess.Popen] = {}
+        self.report = folder / REPORT
         self._is_active = False
 
     def start(self) -> None:
@@ -145,7 +151,8 @@ class Stack:
             self._transition(node, lifecycle.CONFIGURE)
         self._wait_for(lambda: node.count_publishers(topics.JOINT_STATES), f"{SIM}'s joint states")
         self._start(STATUS)
-        self._wait_for(lambda: node.count_subscribers(topics.EPISODE), STATUS)
+        # not when we see its subscriptions, but when it hears: a short episode could be over
+        self._wait_for(self.report.exists, f"the first report of {STATUS}")
         if self.config.viewer:
             self._wait_for(lambda: "http://" in self._log(VIEWER).read_text(), VIEWER)
             print(self._log(VIEWER).read_text().strip(), flush=True)
@@ -255,6 +262,7 @@ def run(config: StackConfig, stop: Stop) -> Path:
     check_params_file(paths.find(config.params_file))
     folder = config.folder
     (folder / "log").mkdir(parents=True, exist_ok=True)
+    (folder / REPORT).unlink(missing_ok=True)  # of an earlier run
     print(f"[1/3] starting robot and policy; report, video and logs in {folder}", flush=True)
     environ = transport.of_stack(os.environ, open_network=config.open_network)
     os.environ |= environ | {"ROS_LOG_DIR": str(folder / "log" / "ros")}
@@ -278,7 +286,7 @@ def main() -> int:
     except (StackError, ValueError, FileNotFoundError) as error:
         print(f"gato stack: {error}", file=sys.stderr)
         return 1
-    print_summary(folder / "report.json")
+    print_summary(folder / REPORT)
     return 0
 
 

@@ -14,20 +14,23 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import String
 
+from gato_core.storage import write_json
 from gato_ros import diagnostics, topics
 from gato_ros.parameters import declare
 from gato_ros.stopping import Stop
 from gato_sim.provenance import machine
 
 LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a file
+BEGIN_PERIOD = 0.05  # s between looks for robot and policy
 LAST_MESSAGES = 0.3  # s to wait for what the other nodes say when they end
 
 
-def declare_all(node: Node) -> tuple[str, bool]:
+def declare_all(node: Node) -> tuple[str, bool, bool]:
     """Declares all parameters on a node and reads them."""
     return (
         declare(node, "report", "", "JSON file to write; empty writes none"),
         declare(node, "quiet", False, "show no line: another node has the terminal"),
+        declare(node, "await_policy", False, "begin the report once the policy's node is seen too"),
     )
 
 
@@ -36,10 +39,7 @@ class StatusNode(Node):
 
     def __init__(self) -> None:
         super().__init__("status_node")
-        self._report_file = declare(self, "report", "", "JSON file to write; empty writes none")
-        self._is_quiet = declare(
-            self, "quiet", False, "show no line: another node has the terminal"
-        )
+        self._report_file, self._is_quiet, self._awaits_policy = declare_all(self)
         self._started = time.time()
         self._policy: dict = {}
         self._episode: dict = {}
@@ -47,6 +47,7 @@ class StatusNode(Node):
         self.create_subscription(String, topics.RECORDER, self._on_recorder, topics.LATCHED)
         self.create_subscription(DiagnosticArray, topics.DIAGNOSTICS, self._on_diagnostics, 10)
         self.create_subscription(String, topics.EPISODE, self._on_episode, topics.LATCHED)
+        self._beginning = self.create_timer(BEGIN_PERIOD, self._begin)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._policy = diagnostics.values_of(message, "policy_node") or self._policy
@@ -56,6 +57,13 @@ class StatusNode(Node):
 
     def _on_episode(self, message: String) -> None:
         self._episode = json.loads(message.data)
+
+    def _begin(self) -> None:
+        """The first report: says to whoever started us that what happens from now on is heard."""
+        sees_policy = self.count_publishers(topics.DIAGNOSTICS) > 0
+        if self._episode and (sees_policy or not self._awaits_policy):
+            self._beginning.cancel()
+            self._write_report()
 
     def run(self, stop: Stop) -> None:
         """Shows the line until `stop`, then writes the report."""
@@ -72,10 +80,11 @@ class StatusNode(Node):
         time.sleep(LAST_MESSAGES)
         if is_terminal and not self._is_quiet:
             print()
+        self._write_report()
+
+    def _write_report(self) -> None:
         if self._report_file:
-            file = Path(self._report_file)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(json.dumps(self.report(), indent=1) + "\n")
+            write_json(Path(self._report_file), self.report())
 
     def report(self) -> dict:
         """Control rate, latency per stage and episodes, JSON-ready."""
