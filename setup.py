@@ -77,6 +77,7 @@ setup(
         "gato.commands": [
             "analyze = gato_core.analysis:main",
             "assets = gato_sim.assets:main",
+            "average = gato_training.average:main",
             "baseline = gato_training.baseline:main",
             "bench = gato_core.bench:main",
             "collect = gato_sim.collect:main",

@@ -10,6 +10,7 @@ SUMMARY = {
     "ablations": "train networks that differ in one choice and draw what each choice is worth",
     "analyze": "draw what a policy attends to and how it tells tasks apart",
     "assets": "fetch the robot, basket and object models (once per machine)",
+    "average": "average the weights of checkpoints that grew from the same ones",
     "baseline": "train a small CNN by behaviour cloning or CRR, to compare with",
     "bench": "measure which control rates the presets meet on this machine",
     "collect": "record demonstrations of the scripted expert in simulation",
