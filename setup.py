@@ -70,7 +70,7 @@ setup(
         ("share/gato_bringup", ["package.xml"]),
         ("share/gato_bringup/launch", glob("launch/*.launch.py")),
         ("share/gato_bringup/config", glob("config/*")),
-        ("share/gato_bringup/checkpoints/control", glob("checkpoints/control/*")),
+        ("share/gato_bringup/checkpoints/control", glob("checkpoints/control/*.*")),
     ],
     entry_points={
         "console_scripts": ["gato = gato_core.cli:main"],

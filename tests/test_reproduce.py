@@ -26,10 +26,11 @@ def reproduce(folder):
 def test_the_recipe_runs_from_demonstrations_to_results_and_repeats_nothing(tmp_path):
     results = reproduce(tmp_path)
     assert results["episodes"] == 10
-    last = tmp_path / "runs" / "control" / "checkpoints" / "last"
-    provenance = json.loads((last / "config.json").read_text())["provenance"]
-    assert provenance["step"] == 6
-    assert len(provenance["data"]) == 3
+    provenance = json.loads((tmp_path / "control" / "config.json").read_text())["provenance"]
+    assert len(provenance["averaged"]) == 2
+    assert len(provenance["data"]) == 9  # all that any of them was trained on
+    last = tmp_path / "runs" / "fourth" / "checkpoints" / "last"
+    assert json.loads((last / "config.json").read_text())["provenance"]["step"] == 7
     corrected = tmp_path / "datasets" / "corrected"
     before = {path: path.stat().st_mtime_ns for path in (corrected / "meta").rglob("*.*")}
     written = last.resolve(), (last / "model.safetensors").stat().st_mtime_ns
