@@ -34,7 +34,7 @@ def test_weights_are_the_mean_and_all_data_are_named(tmp_path):
 
 
 def test_a_mean_with_one_that_saw_test_objects_is_refused_as_that_one_is(tmp_path):
-    seen = DATA | {"path": "b", "triplets": ["mastery"]}
+    seen = DATA | {"triplets": ["mastery"]}  # in a folder of the same name, elsewhere
     paths = saved(tmp_path / "x", 0), saved(tmp_path / "y", 1, (seen,))
     average(AverageConfig(paths, tmp_path / "mean"))
     with pytest.raises(ValueError, match="expected skill-mastery for a checkpoint trained on"):
@@ -55,3 +55,5 @@ def test_unlike_checkpoints_and_odd_shares_are_refused(tmp_path):
         AverageConfig(paths, tmp_path / "mean", (1.0,))
     with pytest.raises(ValueError, match="expected none below 0"):
         AverageConfig(paths, tmp_path / "mean", (1.0, -1.0))
+    with pytest.raises(ValueError, match="expected none below 0"):
+        AverageConfig(paths, tmp_path / "mean", (1.0, float("nan")))

@@ -29,6 +29,8 @@ def test_the_recipe_runs_from_demonstrations_to_results_and_repeats_nothing(tmp_
     provenance = json.loads((tmp_path / "control" / "config.json").read_text())["provenance"]
     assert len(provenance["averaged"]) == 2
     assert len(provenance["data"]) == 9  # all that any of them was trained on
+    physics = {Path(part["path"]).name: part["physics"] for part in provenance["data"]}
+    assert physics["kept"] == ["benchmark"] and physics["mild"] == ["stable"]
     last = tmp_path / "runs" / "fourth" / "checkpoints" / "last"
     assert json.loads((last / "config.json").read_text())["provenance"]["step"] == 7
     corrected = tmp_path / "datasets" / "corrected"

@@ -7,6 +7,7 @@ lie in one basin, and their mean often generalizes better than each. It costs no
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -39,7 +40,7 @@ class AverageConfig:
             raise ValueError(f"checkpoints: expected two or more, got {len(self.checkpoints)}")
         if self.shares and len(self.shares) != len(self.checkpoints):
             raise ValueError(f"shares: expected {len(self.checkpoints)}, got {len(self.shares)}")
-        if self.shares and (min(self.shares) < 0 or sum(self.shares) <= 0):
+        if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < math.inf):
             raise ValueError(f"shares: expected none below 0 and one above, got {self.shares}")
 
 
@@ -92,12 +93,12 @@ def _check_alike(paths: Sequence[Path], loaded: Sequence[checkpoint.Checkpoint])
 
 def _data(provenances: Sequence[dict]) -> list[dict]:
     """What any of them was trained on, each dataset once and at its longest."""
-    longest: dict[str, dict] = {}
+    longest: dict[tuple, dict] = {}
     for provenance in provenances:
         for part in provenance.get("data", []):
-            known = longest.get(part["path"])
-            if known is None or part["timesteps"] > known["timesteps"]:
-                longest[part["path"]] = part
+            key = part["path"], *part.get("triplets", [])  # folders of one name differ by them
+            if key not in longest or part["timesteps"] > longest[key]["timesteps"]:
+                longest[key] = part
     return list(longest.values())
 
 

@@ -193,8 +193,12 @@ def describe(run: Run, datasets: list[Dataset]) -> dict:
         }
         for path, dataset in zip(run.config.data, datasets)
     ]
-    known = {part["path"] for part in data}
-    data += [part for part in _earlier_data(run.config) if part["path"] not in known]
+    known = [(part["path"], part["triplets"]) for part in data]
+    data += [
+        part
+        for part in _earlier_data(run.config)
+        if (part["path"], part.get("triplets")) not in known
+    ]
     return {
         "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
         "train": dataclasses.asdict(run.config),

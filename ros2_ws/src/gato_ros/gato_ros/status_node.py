@@ -77,6 +77,7 @@ class StatusNode(Node):
                 end="" if is_terminal else "\n",
                 flush=True,
             )
+        self._beginning.cancel()  # two threads do not write one file
         time.sleep(LAST_MESSAGES)
         if is_terminal and not self._is_quiet:
             print()
