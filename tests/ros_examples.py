@@ -36,7 +36,6 @@ TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be bu
 CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
 # in real time, and patient: the machine may be busy with other tests
 LOOSE = {"use_sim_time": False, "max_age": 0.4, "max_stamp_age": 0.4, "status_rate": 20.0}
-ODD = {"safety.max_frozen": 0.5}
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
 
 
@@ -83,12 +82,14 @@ def odd_policy_process(
     *,
     use_sim_time: bool = False,
     killed: bool = False,
+    max_frozen: float = 0.5,
 ) -> Iterator[subprocess.Popen]:
     """A policy node whose policy does what the topic `mode` says; see ros_odd_policy.py."""
     command = [sys.executable, str(Path(__file__).with_name("ros_odd_policy.py")), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
     command += ["-r", f"__node:={name}"]
-    overrides = LOOSE | ODD | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}
+    overrides = LOOSE | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}
+    overrides |= {"safety.max_frozen": max_frozen}
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
     with log.open("wb") as output:
