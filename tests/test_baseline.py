@@ -14,6 +14,7 @@ from gato_core.baseline import Actor, BaselineConfig, load_policy
 from gato_core.dataset import Dataset
 from gato_core.inspect import inspect
 from gato_core.spec import Continuous, Discrete, Spec, Text
+from gato_core.storage import read_json
 from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.tasks import robot_spec
 from gato_training.baseline import (
@@ -136,6 +137,19 @@ def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_pa
     save_file({k: v + 0.1 for k, v in weights.items()}, tmp_path / "bc/model.safetensors")
     with pytest.raises(ValueError, match="SHA-256"):
         load_policy(tmp_path / "bc")
+
+
+def test_a_checkpoint_says_what_made_it(config):
+    train(replace(config, steps=2, save_every=2))
+    made = read_json(config.folder / "checkpoints/last/config.json")["provenance"]
+    assert made["step"] == 2 and made["seconds"] > 0
+    assert made["train"]["batch_size"] == config.batch_size
+    dataset = Dataset(config.data[0])
+    (part,) = made["data"]
+    assert (part["path"], part["episodes"]) == (config.data[0], dataset.num_episodes)
+    assert part["timesteps"] == dataset.num_timesteps
+    assert made["versions"]["torch"] == torch.__version__
+    assert "1 threads" in made["machine"] and {"commit", "command"} <= made.keys()
 
 
 def test_evaluation_and_inspection_open_a_baseline(tmp_path):

@@ -28,7 +28,7 @@ from gato_core.spec import Spec
 from gato_core.storage import write_json
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training import state
+from gato_training import origin, state
 from gato_training.augment import Augmentation, named
 from gato_training.processes import Processes
 from gato_training.sequences import Sampling, Sequences, ahead, few, noise_seed, split
@@ -167,8 +167,10 @@ def train(config: BaselineTrainConfig) -> dict:
     if config.resume and last.exists():
         done = state.load(last, learner, learner, optimizer)
     write_json(config.folder / "config.json", asdict(config))
+    made = origin.making(torch.device("cpu")) | {"train": asdict(config)}
+    made["data"] = origin.data(config.data, datasets)
     with stopping(Processes()) as stop:
-        measured = _loop(config, learner, optimizer, training, held_out, done, stop)
+        measured = _loop(config, learner, optimizer, training, held_out, made, done, stop)
     finished = done["step"] >= config.steps
     return {"checkpoint": str(last), "finished": finished, **done, **measured}
 
@@ -226,7 +228,7 @@ def transitions(source: Sequences, number: int, discount: float) -> Transitions:
     )
 
 
-def _loop(config, learner, optimizer, training, held_out, done, stop) -> dict[str, float]:
+def _loop(config, learner, optimizer, training, held_out, made, done, stop) -> dict[str, float]:
     """Updates until the run is over; saves; returns what the held-out episodes show."""
     begun = time.monotonic() - done["seconds"]
     numbers = range(done["step"], config.steps)
@@ -250,7 +252,7 @@ def _loop(config, learner, optimizer, training, held_out, done, stop) -> dict[st
             last = stop.asked or done["step"] == config.steps
             if last or done["step"] % config.save_every == 0:
                 measured = evaluate(learner.actor, held_out, config) if held_out else {}
-                _save(config, learner, optimizer, done, measured)
+                _save(config, learner, optimizer, made | done, measured)
             if stop.asked:
                 break
     return measured
@@ -269,22 +271,15 @@ def evaluate(actor: Actor, held_out: Sequences, config: BaselineTrainConfig) -> 
     }
 
 
-def _save(config, learner, optimizer, done, measured) -> None:
+def _save(config, learner, optimizer, provenance, measured) -> None:
     """A checkpoint, which then becomes `last`."""
+    done = {name: provenance[name] for name in ("step", "seconds")}
     folder = config.folder / "checkpoints"
     path = folder / str(done["step"])
-    data = [{"path": p, "triplets": _triplets(p)} for p in config.data]
-    provenance = done | {"train": asdict(config), "data": data, "measured": measured}
-    baseline.save(path, config.method, learner.actor, provenance)
+    baseline.save(path, config.method, learner.actor, provenance | {"measured": measured})
     state.save(path, state.tensors(learner, learner, optimizer), done)
     state.point_last(folder, path)
     state.remove_old(folder, keep=2)
-
-
-def _triplets(path: str) -> list[str]:
-    """The object sets of a dataset, by which `gato evaluate` tells what was seen."""
-    infos = [json.loads(row["gato/info"]) for row in Dataset(path).rows]
-    return sorted({info["triplets"] for info in infos if info.get("triplets")})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gato_core import checkpoint
-from gato_core.bench import commit, cpu_name
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
 from gato_core.storage import read_json, replacing
 from gato_core.tokenizer import Tokenizer
-from gato_training import card, memory, state
+from gato_training import card, memory, origin, state
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner, prepare, replicate, shard
 from gato_training.memory import Estimate, Kept
@@ -182,35 +175,15 @@ def continue_from(run: Run, path: Path) -> None:
 
 def describe(run: Run, datasets: list[Dataset]) -> dict:
     """Where the weights come from, JSON-ready."""
-    data = [
-        {
-            "path": path,
-            "episodes": dataset.num_episodes,
-            "successes": int(dataset.successes.sum()),
-            "timesteps": dataset.num_timesteps,
-            "triplets": _named(dataset, "triplets"),
-            "physics": _named(dataset, "physics"),
-        }
-        for path, dataset in zip(run.config.data, datasets)
-    ]
+    data = origin.data(run.config.data, datasets)
     known = [(part["path"], part["triplets"]) for part in data]
     data += [
         part
         for part in _earlier_data(run.config)
         if (part["path"], part.get("triplets")) not in known
     ]
-    return {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "train": dataclasses.asdict(run.config),
-        "data": data,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-        },
-        "commit": commit(),
-        "machine": _machine(run),
-    }
+    made = origin.making(run.device, run.processes.num)
+    return made | {"train": dataclasses.asdict(run.config), "data": data}
 
 
 def _earlier_data(config: TrainConfig) -> list[dict]:
@@ -222,12 +195,6 @@ def _earlier_data(config: TrainConfig) -> list[dict]:
     return read_json(Path(source) / "config.json")["provenance"].get("data", [])
 
 
-def _named(dataset: Dataset, name: str) -> list[str]:
-    """What the episodes' `info` say under this name, each once; empty if they do not."""
-    values = {json.loads(row["gato/info"]).get(name) for row in dataset.rows}
-    return sorted(value for value in values if value is not None)
-
-
 def changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
     """The sizes with what the run's configuration overrides."""
     names = ("context_timesteps", "action_mode", "stochastic_depth", "dropout")
@@ -237,11 +204,3 @@ def changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
 
 def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _machine(run: Run) -> str:
-    """The processor or the GPUs, and how many processes shared the work."""
-    on_gpu = run.device.type == "cuda"
-    name = torch.cuda.get_device_name(run.device) if on_gpu else cpu_name()
-    threads = "" if on_gpu else f", {torch.get_num_threads()} threads"
-    return f"{name}, {os.cpu_count()} cores, {run.processes.num} processes{threads}"

@@ -1,0 +1,62 @@
+"""Where trained weights come from: what every checkpoint says of its making."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from gato_core.bench import commit, cpu_name
+from gato_core.dataset import Dataset
+
+
+def making(device: torch.device, num_processes: int = 1) -> dict:
+    """Command, versions, commit and machine of this process, JSON-ready."""
+    return {
+        "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "commit": commit(),
+        "machine": _machine(device, num_processes),
+    }
+
+
+def data(paths: Sequence[str], datasets: Sequence[Dataset]) -> list[dict]:
+    """For each dataset its size, object sets and physics, JSON-ready.
+
+    By `triplets` `gato evaluate` tells whether a checkpoint has seen the test objects.
+    """
+    return [
+        {
+            "path": path,
+            "episodes": dataset.num_episodes,
+            "successes": int(dataset.successes.sum()),
+            "timesteps": dataset.num_timesteps,
+            "triplets": _named(dataset, "triplets"),
+            "physics": _named(dataset, "physics"),
+        }
+        for path, dataset in zip(paths, datasets, strict=True)
+    ]
+
+
+def _named(dataset: Dataset, name: str) -> list[str]:
+    """What the episodes' `info` say under this name, each once; empty if they do not."""
+    values = {json.loads(row["gato/info"]).get(name) for row in dataset.rows}
+    return sorted(value for value in values if value is not None)
+
+
+def _machine(device: torch.device, num_processes: int) -> str:
+    """The processor or the GPUs, and how many processes shared the work."""
+    on_gpu = device.type == "cuda"
+    name = torch.cuda.get_device_name(device) if on_gpu else cpu_name()
+    threads = "" if on_gpu else f", {torch.get_num_threads()} threads"
+    return f"{name}, {os.cpu_count()} cores, {num_processes} processes{threads}"
