@@ -20,7 +20,8 @@ def saved(folder, seed, data=(DATA,), spec=None, name="debug"):
     return folder
 
 
-def test_weights_are_the_mean_and_all_data_are_named(tmp_path):
+def test_weights_are_the_mean_and_all_data_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gato average", "--out", "the mean"])  # as gato_core.cli does
     longer, other = DATA | {"timesteps": 20}, DATA | {"path": "b"}
     paths = saved(tmp_path / "x", 0), saved(tmp_path / "y", 1, (longer, other))
     average(AverageConfig(paths, tmp_path / "mean", (1.0, 3.0)))
@@ -28,6 +29,7 @@ def test_weights_are_the_mean_and_all_data_are_named(tmp_path):
     for key in x:
         np.testing.assert_allclose(mean[key], 0.25 * x[key] + 0.75 * y[key], atol=1e-6)
     provenance = checkpoint.load(tmp_path / "mean").provenance
+    assert provenance["command"] == "gato average --out 'the mean'"
     assert provenance["data"] == [longer, other]
     assert [part["share"] for part in provenance["averaged"]] == [0.25, 0.75]
     assert "x` | 0.25 |" in (tmp_path / "mean" / "README.md").read_text()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.bench import commit
-from gato_training import card
+from gato_training import card, origin
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,7 @@ def average(config: AverageConfig) -> dict:
         }
     )
     provenance = {
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": origin.command(),
         "averaged": [
             {
                 "path": str(path),

@@ -16,10 +16,16 @@ from gato_core.bench import commit, cpu_name
 from gato_core.dataset import Dataset
 
 
+def command() -> str:
+    """What was typed to start this process."""
+    program = os.path.basename(sys.argv[0]).split()  # "gato train", as gato_core.cli sets it
+    return shlex.join([*program, *sys.argv[1:]])
+
+
 def making(device: torch.device, num_processes: int = 1) -> dict:
     """Command, versions, commit and machine of this process, JSON-ready."""
     return {
-        "command": shlex.join([os.path.basename(sys.argv[0]), *sys.argv[1:]]),
+        "command": command(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
