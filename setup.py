@@ -15,6 +15,7 @@ packages = [
     for package in [name, *(f"{name}.{sub}" for sub in find_packages(folder))]
 ]
 
+CHECKPOINTS = ["checkpoints/control", "checkpoints/mastery"]
 ROS = [
     "ros-rclpy[fastrtps]",
     "ros-sensor-msgs",
@@ -70,7 +71,8 @@ setup(
         ("share/gato_bringup", ["package.xml"]),
         ("share/gato_bringup/launch", glob("launch/*.launch.py")),
         ("share/gato_bringup/config", glob("config/*")),
-        ("share/gato_bringup/checkpoints/control", glob("checkpoints/control/*.*")),
+        ("share/gato_bringup/checkpoints", glob("checkpoints/*.sh")),
+        *((f"share/gato_bringup/{path}", glob(f"{path}/*.*")) for path in CHECKPOINTS),
     ],
     entry_points={
         "console_scripts": ["gato = gato_core.cli:main"],

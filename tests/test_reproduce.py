@@ -1,4 +1,4 @@
-"""The script that makes the shipped checkpoint again, on a thousandth of everything."""
+"""The scripts that make the shipped checkpoints again, on a thousandth of everything."""
 
 import json
 import os
@@ -6,15 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parents[1] / "checkpoints" / "control" / "reproduce.sh"
+CHECKPOINTS = Path(__file__).parents[1] / "checkpoints"
 
 
-def reproduce(folder):
+def reproduce(name, folder):
     quick = {"SCALE": "0.001", "WORKERS": "0", "THREADS": "1"}
     quick["EVALUATE"] = "--max-steps 2 --physics stable --videos 0"
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
-        ["bash", str(SCRIPT), str(folder)],
+        ["bash", str(CHECKPOINTS / name / "reproduce.sh"), str(folder)],
         env=os.environ | quick | {"PATH": path},
         capture_output=True,
         text=True,
@@ -24,7 +24,7 @@ def reproduce(folder):
 
 
 def test_the_recipe_runs_from_demonstrations_to_results_and_repeats_nothing(tmp_path):
-    results = reproduce(tmp_path)
+    results = reproduce("control", tmp_path)
     assert results["episodes"] == 10
     provenance = json.loads((tmp_path / "control" / "config.json").read_text())["provenance"]
     assert len(provenance["averaged"]) == 2
@@ -36,6 +36,22 @@ def test_the_recipe_runs_from_demonstrations_to_results_and_repeats_nothing(tmp_
     corrected = tmp_path / "datasets" / "corrected"
     before = {path: path.stat().st_mtime_ns for path in (corrected / "meta").rglob("*.*")}
     written = last.resolve(), (last / "model.safetensors").stat().st_mtime_ns
-    assert reproduce(tmp_path) == results
+    assert reproduce("control", tmp_path) == results
     assert (last.resolve(), (last / "model.safetensors").stat().st_mtime_ns) == written
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_the_recipe_for_the_test_triplets_starts_from_control(tmp_path):
+    assert reproduce("mastery", tmp_path)["episodes"] == 10
+    provenance = json.loads((tmp_path / "mastery" / "config.json").read_text())["provenance"]
+    control, tuned = provenance["averaged"]
+    shipped = json.loads((CHECKPOINTS / "control" / "config.json").read_text())
+    assert control["weights_sha256"] == shipped["weights_sha256"]
+    assert tuned["provenance"]["step"] == 6
+    new = [part for part in provenance["data"] if part["path"].startswith(str(tmp_path))]
+    assert {Path(part["path"]).name: part["physics"] for part in new} == {
+        "mild": ["stable"],
+        "corrected": ["stable"],
+        "kept": ["benchmark"],
+    }
+    assert all(part["triplets"] == ["mastery"] for part in new)
