@@ -36,16 +36,18 @@ def few_shot(points: Sequence[Mapping], lines: Mapping[str, float], title: str, 
     sizes = sorted({point["size"] for point in points})
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="demonstrations", ylabel="success rate, %", title=title)
-    for series in sorted({point["series"] for point in points}):
+    all_series = sorted({point["series"] for point in points})
+    for series in all_series:
         own = [point for point in points if point["series"] == series]
-        place = [sizes.index(point["size"]) + 0.07 * (series - 1) for point in own]
+        aside = 0.07 * (series - all_series[-1] / 2)  # side by side, around the size's tick
+        place = [sizes.index(point["size"]) + aside for point in own]
         rate = np.array([100 * point["rate"] for point in own])
         low, high = 100 * np.array([point["interval"] for point in own]).T
         axes.errorbar(
             place, rate, [rate - low, high - rate], fmt="o", capsize=3, label=f"series {series}"
         )
     means = [100 * np.mean([p["rate"] for p in points if p["size"] == size]) for size in sizes]
-    axes.plot(range(len(sizes)), means, color="black", label="mean of series")
+    axes.plot(range(len(sizes)), means, color="black", zorder=1, label="mean of series")
     for number, (name, rate) in enumerate(lines.items()):
         axes.axhline(100 * rate, linestyle="--", color=f"C{5 + number}", label=name)
     axes.set_xticks(range(len(sizes)), [str(size) for size in sizes])
