@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes a policy the way checkpoints/mastery was made: demonstrations of the five test triplets,
-# fine-tuning, the mean of both networks, evaluation. About 3 hours on two CPU cores; the same
-# command resumes the whole. SCALE, WORKERS, THREADS and EVALUATE: see recipe.sh.
+# fine-tuning, the mean of both networks, evaluation. About two hours on two CPU cores; the
+# same command resumes the whole. SCALE, WORKERS, THREADS and EVALUATE: see recipe.sh.
 #
 #   checkpoints/mastery/reproduce.sh [FOLDER]        default: outputs/reproduce-mastery
 #   SCALE=0.001 checkpoints/mastery/reproduce.sh     a thousandth of everything, to try it
