@@ -152,6 +152,15 @@ def test_a_checkpoint_says_what_made_it(config):
     assert "1 threads" in made["machine"] and {"commit", "command"} <= made.keys()
 
 
+def test_a_baseline_resumed_on_other_data_names_the_earlier_too(config, tmp_path):
+    """A policy that once saw the test triplets must not pass for one that never did."""
+    train(replace(config, steps=1))
+    other = train_examples.write(tmp_path / "other")
+    train(replace(config, steps=2, data=(other,), resume=True))
+    made = read_json(config.folder / "checkpoints/last/config.json")["provenance"]
+    assert [part["path"] for part in made["data"]] == [other, *config.data]
+
+
 def test_evaluation_and_inspection_open_a_baseline(tmp_path):
     baseline.save(tmp_path / "crr", "crr", Actor(robot_spec(), SMALL), {"step": 1})
     quick = {"physics": "stable", "max_steps": 4, "workers": 0, "videos": 0, "episodes": 1}

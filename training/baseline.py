@@ -164,11 +164,12 @@ def train(config: BaselineTrainConfig) -> dict:
     trained = [p for p in learner.parameters() if p.requires_grad]
     optimizer = torch.optim.Adam(trained, lr=config.learning_rate)
     done = {"step": 0, "seconds": 0.0}
-    if config.resume and last.exists():
-        done = state.load(last, learner, learner, optimizer)
+    earlier = last if config.resume and last.exists() else None
+    if earlier:
+        done = state.load(earlier, learner, learner, optimizer)
     write_json(config.folder / "config.json", asdict(config))
     made = origin.making(torch.device("cpu")) | {"train": asdict(config)}
-    made["data"] = origin.data(config.data, datasets)
+    made["data"] = origin.data(config.data, datasets, earlier)
     with stopping(Processes()) as stop:
         measured = _loop(config, learner, optimizer, training, held_out, made, done, stop)
     finished = done["step"] >= config.steps

@@ -8,12 +8,14 @@ import platform
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from gato_core.bench import commit, cpu_name
 from gato_core.dataset import Dataset
+from gato_core.storage import read_json
 
 
 def command() -> str:
@@ -36,12 +38,15 @@ def making(device: torch.device, num_processes: int = 1) -> dict:
     }
 
 
-def data(paths: Sequence[str], datasets: Sequence[Dataset]) -> list[dict]:
+def data(
+    paths: Sequence[str], datasets: Sequence[Dataset], earlier: str | Path | None = None
+) -> list[dict]:
     """For each dataset its size, object sets and physics, JSON-ready.
 
+    Then what the checkpoint `earlier` names, whose weights the run began with or goes on from.
     By `triplets` `gato evaluate` tells whether a checkpoint has seen the test objects.
     """
-    return [
+    now = [
         {
             "path": path,
             "episodes": dataset.num_episodes,
@@ -52,6 +57,11 @@ def data(paths: Sequence[str], datasets: Sequence[Dataset]) -> list[dict]:
         }
         for path, dataset in zip(paths, datasets, strict=True)
     ]
+    if earlier is None:
+        return now
+    before = read_json(Path(earlier) / "config.json")["provenance"].get("data", [])
+    known = [(part["path"], part["triplets"]) for part in now]
+    return now + [part for part in before if (part["path"], part.get("triplets")) not in known]
 
 
 def _named(dataset: Dataset, name: str) -> list[str]:

@@ -15,7 +15,7 @@ from gato_core import checkpoint
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
-from gato_core.storage import read_json, replacing
+from gato_core.storage import replacing
 from gato_core.tokenizer import Tokenizer
 from gato_training import card, memory, origin, state
 from gato_training.config import TrainConfig
@@ -175,24 +175,12 @@ def continue_from(run: Run, path: Path) -> None:
 
 def describe(run: Run, datasets: list[Dataset]) -> dict:
     """Where the weights come from, JSON-ready."""
-    data = origin.data(run.config.data, datasets)
-    known = [(part["path"], part["triplets"]) for part in data]
-    data += [
-        part
-        for part in _earlier_data(run.config)
-        if (part["path"], part.get("triplets")) not in known
-    ]
-    made = origin.making(run.device, run.processes.num)
-    return made | {"train": dataclasses.asdict(run.config), "data": data}
-
-
-def _earlier_data(config: TrainConfig) -> list[dict]:
-    """What the weights that this run began with, or goes on from, were trained on."""
+    config = run.config
     last = config.folder / "checkpoints/last"
-    source = last if config.resume and last.exists() else config.init_from
-    if source is None:
-        return []
-    return read_json(Path(source) / "config.json")["provenance"].get("data", [])
+    earlier = last if config.resume and last.exists() else config.init_from
+    data = origin.data(config.data, datasets, earlier)
+    made = origin.making(run.device, run.processes.num)
+    return made | {"train": dataclasses.asdict(config), "data": data}
 
 
 def changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
