@@ -51,8 +51,8 @@ class CollectConfig:
     out: Path
     """Dataset folder; an existing one of the same settings is continued."""
     triplets: str = "train"
-    """train, selection, heldout, mastery (the test triplets), or ids "r25,x37,y26"; with another
-    stack than red_on_blue also a test triplet, e.g. rgb_test_triplet1."""
+    """train, selection, heldout, mastery (the test triplets), one of those by name, such as
+    rgb_test_triplet1, or ids "r25,x37,y26"."""
     stack: str = RED_ON_BLUE
     """What is put on what, e.g. blue_on_green."""
     episodes: int = 100

@@ -81,27 +81,25 @@ def _draw_ids(triplets: str, seed: int) -> str:
 
 
 def check_collectable(triplets: str, stack: str = objects.RED_ON_BLUE) -> None:
-    """Raises ValueError for unknown triplets, and for test objects not asked for as `mastery`.
+    """Raises ValueError for unknown triplets, and for reserved objects asked for by their ids.
 
-    A test triplet may be named for a stack that Skill Generalization does not test.
+    Test objects are asked for by name, `mastery` or a test triplet's, which their dataset keeps.
     """
     objects.check_stack(stack)
-    if triplets in TRIPLET_SETS:
+    if triplets in TRIPLET_SETS or triplets in objects.TEST_TRIPLETS:
         return
-    if triplets in objects.TEST_TRIPLETS and stack != objects.RED_ON_BLUE:
-        return
-    if "," not in triplets and triplets not in objects.TEST_TRIPLETS:
+    if "," not in triplets:
         raise ValueError(
-            f"triplets: expected one of {', '.join(TRIPLET_SETS)}, or red, green and blue ids "
-            f"like 'r25,x37,y26'; got {triplets!r}"
+            f"triplets: expected one of {', '.join(TRIPLET_SETS)}, a test triplet's name, or red, "
+            f"green and blue ids like 'r25,x37,y26'; got {triplets!r}"
         )
     ids = objects.parse_task(triplets)
     reserved = {"test": objects.object_ids("test"), "selection": set_ids("selection")}
     for purpose, kept in reserved.items():
         if clash := sorted(set(ids) & set(kept)):
-            ask = "mastery" if purpose == "test" else "selection"
+            ask = "mastery' or a triplet's name" if purpose == "test" else "selection'"
             raise ValueError(
-                f"triplets: expected no {purpose} objects unless '--triplets {ask}' asks for "
+                f"triplets: expected no {purpose} objects unless '--triplets {ask} asks for "
                 f"them, got {clash} in {triplets!r}"
             )
 

@@ -17,6 +17,7 @@ import pytest
 from gato_core.dataset import Dataset
 from gato_sim import objects, suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
+from gato_training import origin
 
 # short episodes without images: what is tested is the order and the bookkeeping
 SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12)
@@ -137,6 +138,18 @@ def test_a_demonstration_can_show_that_a_finished_stack_is_left_alone():
         assert np.all(moved < 0.01), (key, moved)
 
 
+def test_a_test_triplet_is_asked_for_by_its_name_which_the_dataset_keeps(tmp_path):
+    """By it an evaluation tells that a checkpoint has seen these objects."""
+    config = CollectConfig(
+        out=tmp_path / "data", triplets="rgb_test_triplet1", episodes=1, workers=0, **SHORT
+    )
+    collect(config)
+    dataset = Dataset(config.out)
+    assert dataset.episode(0).info["objects"] == "r3,s0,b2"
+    (part,) = origin.data([str(config.out)], [dataset])
+    assert part["triplets"] == ["rgb_test_triplet1"]
+
+
 def test_another_stack_is_part_of_the_episode(tmp_path):
     """Also of its task, so that a prompt shows the same stack, and of the dataset's words."""
     options = SHORT | dict(triplets="rgb_test_triplet1", stack="blue_on_green", workers=0)
@@ -162,7 +175,7 @@ def test_unknown_stack_names_the_known_ones(tmp_path):
         ("nonsense", "expected one of train, selection, heldout, mastery.*got 'nonsense'"),
         ("r25,x37,q99", "got 'q99'"),
         ("r3,s0,b2", "no test objects unless '--triplets mastery'"),
-        ("rgb_test_triplet1", "no test objects unless '--triplets mastery'"),
+        ("rgb_test_triplet6", "a test triplet's name.*got 'rgb_test_triplet6'"),
         ("m67,r25,y26", "no selection objects unless '--triplets selection'"),
     ],
 )
