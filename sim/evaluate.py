@@ -284,11 +284,12 @@ def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) 
     done = workers.run(
         partial(run_trial, setup), missing, num_workers=min(config.workers, len(missing))
     )
-    with contextlib.closing(done), path.open("a") as file:
+    with contextlib.closing(done):
         for _, result in done:
-            file.write(json.dumps(result) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+            with path.open("a") as file:  # anew: what replaced it meanwhile (git does) gets it too
+                file.write(json.dumps(result) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
             results.append(result)
             progress.done = len(results)
             success = sum(r["success_end"] for r in results) / len(results)

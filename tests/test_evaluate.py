@@ -7,6 +7,7 @@ import pytest
 from gato_core import checkpoint
 from gato_core.model import PRESETS, Gato
 from gato_sim import evaluate as verb
+from gato_sim import workers
 from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
 from gato_sim.summary import METRICS, compare, read_results, summarize
 from gato_sim.tasks import robot_spec
@@ -32,6 +33,24 @@ def test_evaluation_continues_where_it_was_stopped(tmp_path):
     (cut.folder / "results.jsonl").write_text(lines[0] + lines[1][:40])
     evaluate(cut)
     assert results_of(cut.folder) == results_of(whole.folder)
+
+
+def test_results_outlive_a_file_that_was_replaced_meanwhile(tmp_path, monkeypatch):
+    """As `git stash` does with results in a repository."""
+    config = EvaluateConfig(policy="random", episodes=3, out=tmp_path, **QUICK)
+    path = config.folder / "results.jsonl"
+    run = workers.run
+
+    def replacing_between(*args, **kwargs):
+        for outcome in run(*args, **kwargs):
+            yield outcome
+            copy = path.with_suffix(".copy")
+            copy.write_bytes(path.read_bytes())
+            copy.rename(path)
+
+    monkeypatch.setattr(workers, "run", replacing_between)
+    evaluate(config)
+    assert [result["index"] for result in results_of(config.folder)] == [0, 1, 2]
 
 
 def test_shards_make_the_whole(tmp_path):
