@@ -43,7 +43,7 @@ def sentence(summary: dict) -> str:
     end = summary["all"]["success_end"]
     low, high = (round(100 * bound) for bound in end["wilson"])
     rate = round(100 * end["rate"])
-    return f"{rate} % ({end['successes']} of {end['episodes']}, {low}-{high})"
+    return f"{rate} % ({end['successes']} of {end['episodes']:,}, {low}-{high})"
 
 
 def name_of(folder: Path) -> str:
