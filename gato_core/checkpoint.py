@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -52,11 +53,18 @@ class Checkpoint(NamedTuple):
 
 
 def save(
-    path: str | Path, model: Gato, config: ModelConfig, spec: Spec, provenance: Mapping
+    path: str | Path,
+    model: Gato,
+    config: ModelConfig,
+    spec: Spec,
+    provenance: Mapping,
+    *,
+    temperature: float = 0.0,
 ) -> None:
     """Writes a checkpoint directory, whole or not at all; an older one at `path` is replaced.
 
     Weights are kept as float32. provenance: JSON-ready (data, commit, command, versions).
+    temperature: see the function of this name.
     """
     if config != model.config:
         raise ValueError(f"config: expected the model's own, {model.config}, got {config}")
@@ -71,6 +79,7 @@ def save(
             "model": dataclasses.asdict(config),
             "spec": spec.to_dict(),
             "golden": _golden(fresh, spec)._asdict(),
+            "temperature": temperature,
             "provenance": dict(provenance),
         },
     )
@@ -122,6 +131,17 @@ def load(path: str | Path) -> Checkpoint:
 def kind(path: str | Path) -> str:
     """What a checkpoint holds: "gato", or the name of a baseline. Errors as of `load`."""
     return read(Path(path)).get("kind", KIND)
+
+
+def temperature(path: str | Path) -> float:
+    """At which a checkpoint's actions are best drawn, if its maker found one; 0, the likeliest.
+
+    Raises ValueError unless it is 0 or more, and as `load` does.
+    """
+    value = read(Path(path)).get("temperature", 0.0)
+    if not (isinstance(value, int | float) and 0 <= value < math.inf):
+        raise ValueError(f"{path}: temperature: expected a number of 0 or more, got {value!r}")
+    return float(value)
 
 
 def read(path: Path, expected_kind: str | None = None) -> dict:

@@ -20,6 +20,7 @@ from typing import Literal
 
 import tyro
 
+from gato_core import checkpoint
 from gato_core.storage import read_json, replacing, write_json
 from gato_sim import (
     assets,
@@ -73,8 +74,8 @@ class EvaluateConfig:
     """How much of it, from its start; what leaves room for the present, if not given."""
     keep_prompt: bool = False
     """It stays in context for the whole episode, where it would slide out."""
-    temperature: float = 0.0
-    """Of action sampling; 0 takes the likeliest."""
+    temperature: float | None = None
+    """Of action sampling; 0 takes the likeliest. The checkpoint's own, if not given."""
     seed: int = 0
     """Of action sampling, and of the random policy."""
     delay_ms: float | Literal["measured"] | None = None
@@ -174,13 +175,19 @@ def _setup(config: EvaluateConfig) -> Setup:
         spec=robot_spec(()) if config.policy else policies.checkpoint_spec(config.checkpoint),
         physics=config.physics,
         max_steps=config.max_steps,
-        temperature=config.temperature,
+        temperature=_temperature(config),
         seed=config.seed,
         threads=config.threads,
         specialists=config.specialists,
         delay_ms=config.delay_ms,
         prompts=_prompts(config),
     )
+
+
+def _temperature(config: EvaluateConfig) -> float:
+    if config.temperature is not None:
+        return config.temperature
+    return checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
 
 
 def _prompts(config: EvaluateConfig) -> Prompts | None:
@@ -201,7 +208,7 @@ def _settings(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> 
         "max_steps": config.max_steps,
         "delay_ms": config.delay_ms,
         "prompt": setup.prompts and asdict(setup.prompts) | {"dataset": str(config.prompt)},
-        "temperature": config.temperature,
+        "temperature": setup.temperature,
         "seed": config.seed,
         "versions": provenance.versions(),
     }

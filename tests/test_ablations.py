@@ -68,6 +68,21 @@ def test_every_run_differs_from_the_base_in_one_choice(config):
     assert set(runs["base"].groups) == {"size", "demonstrations", "context", "actions", "method"}
 
 
+def test_networks_with_and_without_a_prompt_may_have_a_shorter_context(config):
+    options = {
+        variant.groups["prompt"]: variant.options
+        for variant in variants(replace(config, only=("prompt",), prompt_context=2))
+        if "prompt" in variant.groups
+    }
+    assert {label: run.context_timesteps for label, run in options.items()} == {
+        "without": 2,
+        "with": 2,
+    }
+    assert (options["without"].prompt_fraction, options["with"].prompt_timesteps) == (0.0, 1)
+    with pytest.raises(ValueError, match="prompt_context: expected 2 or more, got 1"):
+        replace(config, prompt_context=1)
+
+
 def test_points_table_and_picture_come_of_runs_that_are_made_once(config):
     evaluate = Evaluated()
     found = ablations.ablations(replace(config, only=("demonstrations", "actions")), evaluate)

@@ -24,7 +24,8 @@ def test_weights_are_the_mean_and_all_data_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["gato average", "--out", "the mean"])  # as gato_core.cli does
     longer, other = DATA | {"timesteps": 20}, DATA | {"path": "b"}
     paths = saved(tmp_path / "x", 0), saved(tmp_path / "y", 1, (longer, other))
-    average(AverageConfig(paths, tmp_path / "mean", (1.0, 3.0)))
+    average(AverageConfig(paths, tmp_path / "mean", (1.0, 3.0), temperature=0.5))
+    assert checkpoint.temperature(tmp_path / "mean") == 0.5
     x, y, mean = (checkpoint.load(path).model.state_dict() for path in (*paths, tmp_path / "mean"))
     for key in x:
         np.testing.assert_allclose(mean[key], 0.25 * x[key] + 0.75 * y[key], atol=1e-6)
@@ -57,5 +58,7 @@ def test_unlike_checkpoints_and_odd_shares_are_refused(tmp_path):
         AverageConfig(paths, tmp_path / "mean", (1.0,))
     with pytest.raises(ValueError, match="expected none below 0"):
         AverageConfig(paths, tmp_path / "mean", (1.0, -1.0))
+    with pytest.raises(ValueError, match="temperature: expected 0 or more, got -1"):
+        AverageConfig(paths, tmp_path / "mean", temperature=-1.0)
     with pytest.raises(ValueError, match="expected none below 0"):
         AverageConfig(paths, tmp_path / "mean", (1.0, float("nan")))

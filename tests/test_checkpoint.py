@@ -1,4 +1,5 @@
 import json
+import operator
 from dataclasses import replace
 
 import numpy as np
@@ -49,6 +50,18 @@ def test_what_was_saved_is_loaded(saved, model):
     assert not loaded.model.training
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.model.state_dict()[name], weight), name
+
+
+def test_a_checkpoint_says_at_which_temperature_to_draw_its_actions(saved, model):
+    assert checkpoint.temperature(saved) == 0.0
+    checkpoint.save(saved, model, model.config, SMALL, {}, temperature=0.7)
+    assert checkpoint.temperature(saved) == 0.7
+    edit(saved, lambda content: content.pop("temperature"))  # as the first checkpoints were
+    assert checkpoint.temperature(saved) == 0.0
+    for wrong in (-1, "warm", None):
+        edit(saved, operator.methodcaller("update", temperature=wrong))
+        with pytest.raises(ValueError, match="temperature: expected a number of 0 or more, got"):
+            checkpoint.temperature(saved)
 
 
 def test_a_loaded_policy_acts_as_the_saved_one(saved, model):

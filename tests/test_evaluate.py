@@ -144,6 +144,16 @@ def test_sampling_does_not_depend_on_the_order_of_episodes(small_checkpoint, tmp
     assert rows[0] == rows[1]
 
 
+def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_given(tmp_path):
+    path, spec = tmp_path / "warm", robot_spec((), 16)
+    options = dict(checkpoint=path, episodes=1, out=tmp_path / "out", **QUICK)
+    for own, given, expected in ((0.0, None, 0.0), (1.0, None, 1.0), (1.0, 0.0, 0.0)):
+        model = Gato(PRESETS["debug"])
+        checkpoint.save(path, model, model.config, spec, {}, temperature=own)
+        config = EvaluateConfig(temperature=given, name=f"{own} {given}", **options)
+        assert evaluate(config)["temperature"] == expected
+
+
 def test_checkpoint_of_another_robot_is_refused(tmp_path):
     import dataclasses
 

@@ -8,6 +8,8 @@ import ros_examples
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
+from gato_core import checkpoint
+from gato_core.model import Gato, preset
 from gato_core.spec import Spec
 from gato_ros.policy_node import PolicyNode
 from gato_sim.tasks import robot_spec
@@ -75,9 +77,17 @@ def test_a_sound_checkpoint_configures_and_shutdown_leaves_no_publisher(tmp_path
         assert node.count_publishers("arm_velocity_controller/commands") == 0
 
 
+def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_given(tmp_path):
+    model = Gato(preset("debug"))
+    checkpoint.save(tmp_path / "warm", model, model.config, robot_spec(), {}, temperature=0.7)
+    for given, expected in (({}, 0.7), ({"temperature": 0.0}, 0.0), ({"temperature": 2.0}, 2.0)):
+        with policy_node(checkpoint=tmp_path / "warm", **given) as node:
+            assert node.load_control().policy.temperature == expected
+
+
 def test_parameters_out_of_range_are_refused():
     with pytest.raises(rclpy.exceptions.InvalidParameterValueException, match="temperature"):
-        with policy_node(temperature=-1.0):
+        with policy_node(temperature=-1.5):
             pass
     with pytest.raises(ValueError, match="trigger: expected one of .*'joints', 'clock'.*'never'"):
         with policy_node(trigger="never"):

@@ -32,7 +32,7 @@ Evaluate = Callable[[Path, str, list], dict]
 GROUPS = ("size", "demonstrations", "context", "prompt", "actions", "method")
 GROUPED = ("only", "models", "demonstrations", "contexts", "methods")  # options that may grow
 BASE = "base"
-LONG_CONTEXT = 6  # timesteps, of which a prompt takes half
+LONG_CONTEXT = 6  # timesteps
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class AblationsConfig:
     """Beside all there are."""
     contexts: tuple[int, ...] = (1, 2, LONG_CONTEXT)
     """Timesteps; a batch has fewer sequences of more timesteps."""
+    prompt_context: int = LONG_CONTEXT
+    """Timesteps of context with a prompt, which takes half of them, and without."""
     methods: tuple[Literal["bc", "crr"], ...] = ("bc", "crr")
     """Baselines, on as many updates of as many timesteps."""
     suite: str = "selection"
@@ -77,6 +79,8 @@ class AblationsConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name}: expected different values, got {values}")
+        if self.prompt_context < 2:
+            raise ValueError(f"prompt_context: expected 2 or more, got {self.prompt_context}")
 
     @property
     def folder(self) -> Path:
@@ -117,9 +121,9 @@ def variants(config: AblationsConfig) -> list[Variant]:
     add("demonstrations", "all", BASE, base)
     for length in config.contexts:
         add("context", str(length), f"context-{length}", with_context(length))
-    long, half = with_context(LONG_CONTEXT), LONG_CONTEXT // 2
+    long, half = with_context(config.prompt_context), config.prompt_context // 2
     asked = ("--prompt", base.data[0], "--prompt-timesteps", str(half), "--keep-prompt")
-    add("prompt", "without", f"context-{LONG_CONTEXT}", long)
+    add("prompt", "without", f"context-{config.prompt_context}", long)
     long = replace(long, prompt_fraction=0.25, prompt_timesteps=half)
     add("prompt", "with", "prompt", long, asked)
     for label, mode in (("at once", "parallel"), ("one by one", "autoregressive")):

@@ -33,6 +33,8 @@ class AverageConfig:
     """Folder of the new checkpoint."""
     shares: tuple[float, ...] = ()
     """Of each checkpoint; equal ones, if not given."""
+    temperature: float = 0.0
+    """At which `gato evaluate` and the robot draw its actions by default; 0: the likeliest."""
 
     def __post_init__(self) -> None:
         if len(self.checkpoints) < 2:
@@ -41,6 +43,8 @@ class AverageConfig:
             raise ValueError(f"shares: expected {len(self.checkpoints)}, got {len(self.shares)}")
         if self.shares and not (min(self.shares) >= 0 and 0 < sum(self.shares) < math.inf):
             raise ValueError(f"shares: expected none below 0 and one above, got {self.shares}")
+        if not 0 <= self.temperature < math.inf:
+            raise ValueError(f"temperature: expected 0 or more, got {self.temperature}")
 
 
 def average(config: AverageConfig) -> dict:
@@ -75,7 +79,14 @@ def average(config: AverageConfig) -> dict:
         "data": _data([one.provenance for one in loaded]),
         "commit": commit(),
     }
-    checkpoint.save(config.out, first.model, first.model.config, first.spec, provenance)
+    checkpoint.save(
+        config.out,
+        first.model,
+        first.model.config,
+        first.spec,
+        provenance,
+        temperature=config.temperature,
+    )
     (config.out / card.FILE).write_text(_card(config.out, provenance))
     return {"out": str(config.out), "shares": shares}
 

@@ -25,6 +25,7 @@ class Suite:
 def by_gato(suite: Suite, checkpoint: Path, out: Path, name: str, extra: Sequence = ()) -> dict:
     """The summary in out/name; an evaluation goes on by itself where it was stopped.
 
+    Actions are the likeliest, whatever a checkpoint's own temperature, so that all are alike.
     extra: further options. Raises ValueError where it fails, KeyboardInterrupt where it is stopped.
     """
     options = {
@@ -33,6 +34,7 @@ def by_gato(suite: Suite, checkpoint: Path, out: Path, name: str, extra: Sequenc
         "episodes": suite.episodes,
         "physics": suite.physics,
         "max-steps": suite.max_steps,
+        "temperature": 0.0,
         "workers": suite.workers,
         "videos": 0,
         "out": out,

@@ -27,6 +27,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from gato_core import checkpoint
 from gato_core.policy import GatoPolicy
 from gato_ros import (
     cadence,
@@ -153,7 +154,10 @@ class PolicyNode(LifecycleNode):
         parameters = self.parameters
         robot = parameters.robot()
         folder = paths.find(parameters.checkpoint)
-        policy = GatoPolicy.load(folder, temperature=parameters.temperature, seed=parameters.seed)
+        temperature = parameters.temperature
+        if temperature == policy_parameters.CHECKPOINTS_OWN:
+            temperature = checkpoint.temperature(folder)
+        policy = GatoPolicy.load(folder, temperature=temperature, seed=parameters.seed)
         if differences := robot.differences(policy.spec):
             lines = "\n  ".join(differences)
             raise ValueError(f"{folder}: the checkpoint is for another robot:\n  {lines}")

@@ -22,6 +22,7 @@ from gato_sim.constants import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
 # without a default: None unless given
 NUMBERS, INTEGERS = Parameter.Type.DOUBLE_ARRAY, Parameter.Type.INTEGER_ARRAY
 NO_CROP = [0.0, 0.0, 0.0, 0.0]
+CHECKPOINTS_OWN = -1.0  # temperature
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,11 @@ def _policy(param: partial) -> dict:
     return {
         "checkpoint": param("checkpoint", "", "folder of the trained policy"),
         "temperature": param(
-            "temperature", 0.0, "of sampling; 0 takes the likeliest", low=0.0, high=10.0
+            "temperature",
+            CHECKPOINTS_OWN,
+            "of sampling; 0 takes the likeliest action, -1 the checkpoint's own temperature",
+            low=CHECKPOINTS_OWN,
+            high=10.0,
         ),
         "seed": param("seed", 0, "of sampling", low=0, high=2**31 - 1),
         "num_threads": param("num_threads", 1, "of the network's kernels", low=1, high=256),
