@@ -34,8 +34,8 @@ tune() { # NAME UPDATES CHECKPOINT OPTIONS...
         "${@:4}"
 }
 
-average() { # NAME CHECKPOINT CHECKPOINT
-    gato average --checkpoints "$2" "$3" --out "$folder/$1"
+average() { # NAME CHECKPOINT CHECKPOINT OPTIONS...
+    gato average --checkpoints "$2" "$3" --out "$folder/$1" "${@:4}"
 }
 
 measure() { # CHECKPOINT SUITE EPISODES

@@ -41,5 +41,5 @@ collect mild3 750 --triplets train --perturb mild --seed 26
 collect corrected3 620 --triplets train --perturb none --seed 28 --actor "$folder/mean"
 tune fourth 7200 "$folder/mean" --mirror 0.5 --no-successes-only --data "$data/spin" \
     "$data/mild2" "$data/corrected2" "$data/kept" "$data/mild3" "$data/corrected3"
-average control "$folder/mean" "$fourth"
+average control "$folder/mean" "$fourth" --temperature 1
 measure "$control" skill-generalization 200
