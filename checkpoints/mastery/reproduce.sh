@@ -31,5 +31,5 @@ collect kept47 40 --triplets mastery --perturb none --seed 47 --actor "$first" \
     --physics benchmark --stop-after 100
 tune second 5533 "$first" --mirror 0.5 --no-successes-only --data "$data/corrected44" \
     "$data/triplet1" "$data/triplet3" "$data/beginnings" "$data/mild45" "$data/kept47"
-average mastery "$first" "$folder/runs/second/checkpoints/last"
+average mastery "$first" "$folder/runs/second/checkpoints/last" --temperature 1
 measure "$folder/mastery" skill-mastery 40
