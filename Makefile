@@ -33,7 +33,8 @@ install: .venv/.installed
 	@echo "[3/4] installing pinned packages (about 2 GB, some minutes)"
 	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
 		-c requirements.lock -e ".[all]"
-	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps -e ros2_ws/src/gato_ros
+	@$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps \
+		--use-pep517 -e ros2_ws/src/gato_ros
 	@$(BIN)/python -m pip check
 	@echo "[4/4] robot, basket and object models"
 	@$(BIN)/gato assets
@@ -48,7 +49,7 @@ $(JAZZY)/.installed: setup.py requirements.lock ros2_ws/src/gato_ros/setup.py
 		-c $(JAZZY)/constraints.txt -e ".[sim,train,import,test]" \
 		"ros-rclpy[fastrtps]==7.1.*" $(patsubst %,ros-jazzy-%,$(JAZZY_MESSAGES))
 	@$(JAZZY)/bin/python -m pip install --disable-pip-version-check -q --no-deps \
-		-e ros2_ws/src/gato_ros
+		--use-pep517 -e ros2_ws/src/gato_ros
 	@$(JAZZY)/bin/gato assets
 	@touch $@
 
