@@ -113,6 +113,12 @@ def test_demonstrations_that_there_are_not_are_refused_before_any_training(confi
     assert not (config.folder / "train").exists()
 
 
+def test_demonstrations_that_there_are_not_do_not_hinder_other_choices(config):
+    few = replace(config, demonstrations=(10,), only=("actions",))
+    points = ablations.ablations(few, Evaluated())["points"]
+    assert {point["name"] for point in points} == {"base", "autoregressive"}
+
+
 def test_bad_flags_end_with_a_message(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--train.data", "none", "--only", "colour"])

@@ -150,7 +150,8 @@ def ablations(config: AblationsConfig, evaluate: Evaluate | None = None) -> dict
     """
     evaluate = evaluate or partial(_by_gato, config)
     _check_options(config)
-    check_available("demonstrations", config.demonstrations, config.train)
+    if "demonstrations" in config.only:
+        check_available("demonstrations", config.demonstrations, config.train)
     for variant in variants(config):
         point = _point(config, variant, evaluate)
         write_json(config.folder / "points" / f"{variant.name}.json", point)
