@@ -81,4 +81,4 @@ def ablations(groups: Mapping[str, Sequence[Mapping]], title: str, path: Path) -
         axes.set_ylabel("success at the end, %" if number % columns == 0 else "")
         axes.grid(alpha=0.3)
     figure.suptitle(title)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, bbox_inches="tight")
