@@ -3,11 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import pytest
 import train_examples
 
 from gato_core import checkpoint
-from gato_training import ablations
+from gato_training import ablations, pictures
 from gato_training.ablations import AblationsConfig, main, variants
 
 
@@ -105,6 +106,17 @@ def test_points_table_and_picture_come_of_runs_that_are_made_once(config):
     assert log.read_text() == before  # nothing is trained again
     with pytest.raises(ValueError, match="expected episodes 40 as before, got 41"):
         ablations.ablations(replace(config, episodes=41), evaluate)
+
+
+def test_a_picture_of_one_panel_keeps_its_title_whole(tmp_path):
+    rate = {"rate": 0.5, "wilson": [0.1, 0.9]}
+    points = [{"name": "base", "groups": {"demonstrations": "all"}, "end": rate}] * 2
+    path = tmp_path / "picture.png"
+    title = "selection, stable physics, 40 episodes a task"
+    pictures.ablations({"demonstrations": points}, title, path)
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    assert image.min() < 128
+    assert (image[:, [0, -1]] == 255).all()  # nothing is cut at the left or the right
 
 
 def test_demonstrations_that_there_are_not_are_refused_before_any_training(config):
