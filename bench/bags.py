@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core.bags import Bag
 from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
+from gato_core.importers.bags import Bag
 from gato_core.spec import Image, Spec
 from gato_ros import bag_export, bag_reader
 from gato_sim.arm import NULL_SPACE_ANGLES

@@ -28,14 +28,14 @@ import torch
 import tyro
 
 from gato_core import checkpoint
-from gato_core.bench import hardware, made_up, percentiles, robot
 from gato_core.dataset import Dataset
+from gato_core.deploy.onnx import OnnxPolicy, export
+from gato_core.deploy.packed import pack
 from gato_core.model import Gato, preset
-from gato_core.onnx import OnnxPolicy, export
-from gato_core.packed import pack
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
+from gato_core.tools.bench import hardware, made_up, percentiles, robot
 
 YARDSTICK_CONTEXT = 13
 

@@ -24,14 +24,14 @@ import torch
 import tyro
 from torch import Tensor
 
-from gato_core.bench import hardware, made_up, measure, robot
 from gato_core.cache import KVCache, visible
+from gato_core.deploy.cuda_graph import StaticPolicy
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, Policy
-from gato_core.roofline import Machine, measure_machine, passes
 from gato_core.spec import Spec
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
+from gato_core.tools.bench import hardware, made_up, measure, robot
+from gato_core.tools.roofline import Machine, measure_machine, passes
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,12 @@ import torch
 import tyro
 from control_step import YARDSTICK_CONTEXT, yardstick_robot
 
-from gato_core.bench import hardware, made_up, robot
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset, to_tensors
-from gato_core.roofline import measure_machine, patch_flops
 from gato_core.spec import Image, Spec
 from gato_core.tokenizer import Tokenizer, Tokens
+from gato_core.tools.bench import hardware, made_up, robot
+from gato_core.tools.roofline import measure_machine, patch_flops
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner, prepare
 from gato_training.run import make_optimizer

@@ -1,6 +1,6 @@
 """Reads datasets: LeRobot v3 folders, in image or video mode, with the Spec in gato.json.
 
-`DatasetWriter` (gato_core/writer.py) writes them.
+`DatasetWriter` (gato_core/data/writer.py) writes them.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gato_core import feature_statistics, features, lerobot
+from gato_core.data import features
+from gato_core.data import folder as lerobot
+from gato_core.data import statistics as feature_statistics
+from gato_core.data.features import ACTION, PRIVILEGED, REWARD, STATE
+from gato_core.data.writer import DatasetWriter as DatasetWriter
 from gato_core.episode import Episode
-from gato_core.features import ACTION, PRIVILEGED, REWARD, STATE
-from gato_core.writer import DatasetWriter as DatasetWriter
 
 
 @dataclass

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from gato_core import checkpoint
+from gato_core.deploy.packed import pack
 from gato_core.episode import Episode
 from gato_core.model import Gato, to_tensors
-from gato_core.packed import pack
 from gato_core.spec import Spec
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
 from gato_core.window import StepSeconds, first_to_read

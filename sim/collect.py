@@ -21,9 +21,9 @@ from typing import Literal
 
 import tyro
 
+from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_core.storage import read_json
 from gato_sim import assets, cluster, gl, perturb, suites, workers
 from gato_sim.attempts import Attempts
 from gato_sim.constants import NUM_STEPS

@@ -21,7 +21,7 @@ from typing import Literal
 import tyro
 
 from gato_core import checkpoint
-from gato_core.storage import read_json, replacing, write_json
+from gato_core.data.storage import read_json, replacing, write_json
 from gato_sim import (
     assets,
     gl,

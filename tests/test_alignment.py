@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gato_core.bags import NO_STAMP, Times
+from gato_core.importers.bags import NO_STAMP, Times
 from gato_ros import alignment
 
 PERIOD = 50_000_000

@@ -4,10 +4,11 @@ import pytest
 import torch
 from core_examples import SMALL, episode, random_model, tiny
 
-from gato_core import analysis, checkpoint
-from gato_core.analysis import AttentionConfig, EmbeddingConfig
+from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
-from gato_core.tsne import principal_components, tsne
+from gato_core.tools import analysis
+from gato_core.tools.analysis import AttentionConfig, EmbeddingConfig
+from gato_core.tools.tsne import principal_components, tsne
 
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 

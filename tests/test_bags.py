@@ -11,7 +11,7 @@ from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
 
-from gato_core.bags import Bag
+from gato_core.importers.bags import Bag
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
 TOPICS = ("/left", "/right")

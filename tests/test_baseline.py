@@ -11,10 +11,10 @@ from train_examples import SPEC
 
 from gato_core import baseline, checkpoint
 from gato_core.baseline import Actor, BaselineConfig, load_policy
+from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
-from gato_core.inspect import inspect
 from gato_core.spec import Continuous, Discrete, Spec, Text
-from gato_core.storage import read_json
+from gato_core.tools.inspect import inspect
 from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.tasks import robot_spec
 from gato_training.baseline import (

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from core_examples import SMALL, tiny
 
-from gato_core.bench import BenchConfig, made_up, main, robot
 from gato_core.model import Gato, preset
-from gato_core.roofline import Machine, Pass, passes
 from gato_core.spec import Discrete, Spec, Text
+from gato_core.tools.bench import BenchConfig, made_up, main, robot
+from gato_core.tools.roofline import Machine, Pass, passes
 
 
 def test_made_up_observations_fit_the_spec():
@@ -52,7 +52,9 @@ def test_a_step_costs_twice_its_weights_for_each_token():
 def test_the_last_line_is_json():
     command = "--presets debug --context-timesteps 2 --num-steps 2 --dtypes float32"
     result = subprocess.run(
-        [sys.executable, "-m", "gato_core.bench", *command.split()], capture_output=True, text=True
+        [sys.executable, "-m", "gato_core.tools.bench", *command.split()],
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     found = json.loads(result.stdout.splitlines()[-1])

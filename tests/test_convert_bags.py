@@ -10,8 +10,8 @@ import pytest
 from bag_examples import ARM, NAMES, demonstration, foreign_recording, sawyer
 from foreign_bag import picture
 
-from gato_core.bags import Bag
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.importers.bags import Bag
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros import bag_export, bag_reader, bag_topics
 from gato_ros.convert import ConvertConfig, convert

@@ -13,8 +13,8 @@ import pytest
 from test_dataset import SPEC, make_episode, write
 
 from gato_core.dataset import Dataset, DatasetWriter
-from gato_core.inspect import inspect
 from gato_core.spec import Continuous, Image, Spec
+from gato_core.tools.inspect import inspect
 
 
 def edit(path, change) -> None:

@@ -6,11 +6,11 @@ import torch
 from core_examples import continuous, observations, random_model, tiny, values
 from torch.nn import functional as F
 
-from gato_core import documents, text
-from gato_core.generate import Chat, complete, generate, new_text_cache
 from gato_core.model import Gato, to_tensors
 from gato_core.policy import GatoPolicy
 from gato_core.spec import Image, Spec, Text
+from gato_core.text import documents, pieces
+from gato_core.text.generate import Chat, complete, generate, new_text_cache
 from gato_core.tokenizer import PATCH, Tokenizer, batch, encode_document
 from gato_core.vocab import Vocabulary
 
@@ -35,11 +35,11 @@ def greedy(model, tokens, max_tokens=8, **options):
 def test_targets_are_text_and_nothing_else():
     parts = documents.question(image(0), "Is it red?", "yes")
     tokens = documents.tokenize(parts, Vocabulary(), ended=True)
-    assert tokens.id[:2].tolist() == [PATCH] * 2 and tokens.id[-1] == text.END
+    assert tokens.id[:2].tolist() == [PATCH] * 2 and tokens.id[-1] == pieces.END
     assert np.array_equal(tokens.target, tokens.id != PATCH)
-    assert text.decode(tokens.id[2:]) == "Question: Is it red? Answer: yes"
+    assert pieces.decode(tokens.id[2:]) == "Question: Is it red? Answer: yes"
     only_answer = documents.tokenize(parts, Vocabulary(), is_target=[False, False, True])
-    assert text.decode(only_answer.id[only_answer.target]) == " yes"
+    assert pieces.decode(only_answer.id[only_answer.target]) == " yes"
 
 
 def test_a_text_without_images_predicts_all_but_its_first_token():
@@ -190,7 +190,7 @@ def test_an_instruction_changes_what_the_policy_does():
     actions = []
     for words in ("stack the red block on the blue block", "open the gripper"):
         policy = GatoPolicy(model, Tokenizer(spec, model.config.vocabulary))
-        actions.append(policy.step(observation | {"instruction": text.fit(words, 12)}))
+        actions.append(policy.step(observation | {"instruction": pieces.fit(words, 12)}))
     assert not np.array_equal(*actions)
 
 

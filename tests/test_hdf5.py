@@ -6,8 +6,8 @@ import h5py
 import numpy as np
 import pytest
 
-from gato_core import hdf5
 from gato_core.dataset import Dataset
+from gato_core.importers import robomimic as hdf5
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.convert import ConvertConfig, convert
 

@@ -10,9 +10,9 @@ import pytest
 from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
-from gato_core.inspect import inspect, main
 from gato_core.model import Gato, preset
 from gato_core.spec import Continuous, Image, Spec
+from gato_core.tools.inspect import inspect, main
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bag_examples import ARM, demonstration, foreign_recording
 
-from gato_core.inspect import inspect, main
+from gato_core.tools.inspect import inspect, main
 from gato_ros import bag_export
 
 ARRAY, IMAGE = "std_msgs/msg/Float64MultiArray", "sensor_msgs/msg/Image"

@@ -14,9 +14,9 @@ from core_examples import (
     values,
 )
 
+from gato_core.deploy.cuda_graph import StaticPolicy
 from gato_core.model import to_tensors
 from gato_core.policy import GatoPolicy
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 
 LENGTH = SMALL.tokens_per_timestep

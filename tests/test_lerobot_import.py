@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset, DatasetWriter
-from gato_core.inspect import inspect
-from gato_core.lerobot_import import draft_spec, episodes
+from gato_core.importers.lerobot import draft_spec, episodes
 from gato_core.spec import Continuous, Image, Spec
+from gato_core.tools.inspect import inspect
 from gato_ros.convert import ConvertConfig, convert
 
 FPS, HEIGHT, WIDTH, SIDE = 10, 64, 96, 16

@@ -13,11 +13,11 @@ import torch
 from core_examples import SMALL, episode, random_model, tiny
 
 from gato_core import checkpoint
+from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.onnx import OnnxPolicy, choose_providers, export, main
+from gato_core.deploy.packed import pack
 from gato_core.model import Gato, preset
-from gato_core.onnx import OnnxPolicy, choose_providers, export, main
-from gato_core.packed import pack
 from gato_core.policy import GatoPolicy
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 
 pytest.importorskip("onnx")
@@ -119,7 +119,7 @@ def test_the_same_seed_draws_the_same_actions(exported, seen):
 def test_it_runs_where_torch_is_not_installed(exported):
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from gato_core.onnx import OnnxPolicy\n"
+        "from gato_core.deploy.onnx import OnnxPolicy\n"
         f"OnnxPolicy({str(exported[1])!r}, threads=1).reset()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

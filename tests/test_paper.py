@@ -18,9 +18,9 @@ from gato_training.config import TrainConfig
 ROOT = Path(__file__).parents[1]
 PAPER = (ROOT / "docs/paper.md").read_text()
 MODULES = [
-    importlib.import_module(f"{room.__name__}.{each.name}")
+    importlib.import_module(each.name)
     for room in (gato_core, gato_training)
-    for each in pkgutil.iter_modules(room.__path__)
+    for each in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")
 ]
 OPTIONS = {
     field.name
@@ -52,7 +52,7 @@ def exists(code: str) -> bool:
         file, name = code.split(": ")
         return re.search(rf"^ *(def|class) {name}\b", (ROOT / file).read_text(), re.M) is not None
     if re.search(r"\.(py|model|json)$", code):
-        return any((ROOT / folder / code).is_file() for folder in ("", "gato_core"))
+        return (ROOT / code).is_file()
     first, *rest = code.partition("(")[0].split(".")
     starts = [m for m in MODULES if m.__name__.endswith(f".{first}")]
     starts += [getattr(m, first) for m in MODULES if hasattr(m, first)]

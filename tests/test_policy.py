@@ -6,10 +6,10 @@ import pytest
 import torch
 from core_examples import SMALL, continuous, episode, observations, random_model, tiny
 
+from gato_core.deploy.cuda_graph import StaticPolicy
 from gato_core.model import to_tensors
 from gato_core.policy import GatoPolicy, sample
 from gato_core.spec import Discrete, Image, Spec
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 

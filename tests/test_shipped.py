@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gato_core import checkpoint
-from gato_core.storage import read_json
+from gato_core.data.storage import read_json
 from gato_sim import suites
 from gato_sim.summary import read_folder, summarize
 

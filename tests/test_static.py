@@ -8,9 +8,9 @@ import pytest
 import torch
 from core_examples import SMALL, episode, observations, random_model, tiny
 
-from gato_core.packed import PackedLinear, pack
+from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.packed import PackedLinear, pack
 from gato_core.policy import GatoPolicy
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
 
 MODES = pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])

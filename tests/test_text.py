@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from gato_core import pieces, text
+from gato_core.text import pieces, train_vocabulary
 from gato_core.vocab import Vocabulary
 
 ODD = [
@@ -24,7 +24,7 @@ ODD = [
 
 
 def test_the_shipped_model_fills_the_papers_range():
-    assert text.num_pieces() == Vocabulary().num_text == 32000
+    assert pieces.num_pieces() == Vocabulary().num_text == 32000
 
 
 def test_every_string_survives_a_round_trip():
@@ -33,8 +33,8 @@ def test_every_string_survives_a_round_trip():
     code = rng.integers(0, 0x110000, (300, 20))
     code[(code >= 0xD800) & (code < 0xE000)] = 0x2581
     for string in [*ODD, *("".join(map(chr, row)) for row in code)]:
-        ids = text.encode(string)
-        assert text.decode(ids) == string
+        ids = pieces.encode(string)
+        assert pieces.decode(ids) == string
         assert ids.dtype == np.int64 and (ids < 32000).all()
 
 
@@ -42,59 +42,59 @@ def test_every_string_survives_a_round_trip():
     "word", ["robot", "gripper", "camera", "stack", "red", "green", "blue", "block", "basket"]
 )
 def test_robot_words_are_one_piece_each(word):
-    assert len(text.encode(f" {word}")) == 1
+    assert len(pieces.encode(f" {word}")) == 1
 
 
 def test_instructions_encode_compactly():
-    assert len(text.encode("stack the red block on the blue block")) <= 9
+    assert len(pieces.encode("stack the red block on the blue block")) <= 9
 
 
 def test_digits_stand_alone():
-    assert len(text.encode("12345")) == 5
+    assert len(pieces.encode("12345")) == 5
 
 
 def test_an_instruction_is_padded_or_cropped_to_its_length():
     string = "stack the red block on the blue block"
-    ids = text.encode(string)
-    assert text.fit(string, 4).tolist() == ids[:4].tolist()
-    longer = text.fit(string, 20)
-    assert longer.tolist() == [*ids, *[text.PADDING] * (20 - len(ids))]
-    assert text.decode(longer) == string
+    ids = pieces.encode(string)
+    assert pieces.fit(string, 4).tolist() == ids[:4].tolist()
+    longer = pieces.fit(string, 20)
+    assert longer.tolist() == [*ids, *[pieces.PADDING] * (20 - len(ids))]
+    assert pieces.decode(longer) == string
 
 
 def test_decoding_ends_at_the_end():
-    ids = [*text.encode("red"), text.END, *text.encode("blue")]
-    assert text.decode(np.array(ids)) == "red"
+    ids = [*pieces.encode("red"), pieces.END, *pieces.encode("blue")]
+    assert pieces.decode(np.array(ids)) == "red"
 
 
 @pytest.mark.parametrize("id", [-1, 32000])
 def test_ids_that_are_no_pieces_are_refused(id):
     with pytest.raises(ValueError, match=r"text: expected ids in \[0, 32000\), got"):
-        text.decode(np.array([5, id]))
+        pieces.decode(np.array([5, id]))
 
 
 def test_another_file_is_refused(tmp_path):
     file = tmp_path / "other.model"
     with pytest.raises(FileNotFoundError, match="other.model: expected a SentencePiece model"):
-        text.load(file)
+        pieces.load(file)
     file.write_bytes(b"no model")
     with pytest.raises(ValueError, match="other.model: expected a SentencePiece model"):
-        text.load(file)
+        pieces.load(file)
 
 
 def test_the_shipped_model_is_the_one_its_provenance_describes():
-    provenance = json.loads(text.MODEL.with_suffix(".json").read_text())
-    data = text.MODEL.read_bytes()
+    provenance = json.loads(pieces.MODEL.with_suffix(".json").read_text())
+    data = pieces.MODEL.read_bytes()
     assert provenance["model_sha256"] == hashlib.sha256(data).hexdigest()
     assert all(source["licence"] for source in provenance["sources"])
     assert provenance["held_out_round_trips"] == 1.0
 
 
 def test_the_same_text_trains_the_same_model():
-    lines = list(pieces.robot_lines(20_000))
-    model = pieces.train_model(lines, 450)
-    assert pieces.train_model(lines, 450) == model
-    measured = pieces.measure(model, ["the robot stacks the red block", "Zürich 🤖"])
+    lines = list(train_vocabulary.robot_lines(20_000))
+    model = train_vocabulary.train_model(lines, 450)
+    assert train_vocabulary.train_model(lines, 450) == model
+    measured = train_vocabulary.measure(model, ["the robot stacks the red block", "Zürich 🤖"])
     assert measured["held_out_round_trips"] == 1.0
 
 
@@ -106,7 +106,7 @@ def test_prose_is_read_without_markup(tmp_path):
     )
     (tmp_path / "c.txt").write_text(f"{prose}\n{'0123456789 ' * 9}\nshort\n")
     (tmp_path / "d.png").write_bytes(b"\x89PNG" + prose.encode())
-    assert pieces.distinct_lines(tmp_path, 1.0) == [prose, f"{prose} again"]
-    assert len(pieces.distinct_lines(tmp_path, 6e-5)) == 1
+    assert train_vocabulary.distinct_lines(tmp_path, 1.0) == [prose, f"{prose} again"]
+    assert len(train_vocabulary.distinct_lines(tmp_path, 6e-5)) == 1
     with pytest.raises(ValueError, match="d.png: expected text, got none"):
-        pieces.distinct_lines(tmp_path / "d.png", 1.0)
+        train_vocabulary.distinct_lines(tmp_path / "d.png", 1.0)

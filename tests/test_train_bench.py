@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from torch.utils.flop_counter import FlopCounterMode
 
-from gato_core.bench import robot
 from gato_core.model import to_tensors
+from gato_core.tools.bench import robot
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import train as bench

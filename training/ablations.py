@@ -21,7 +21,7 @@ from typing import Literal
 import tyro
 from safetensors import safe_open
 
-from gato_core.storage import read_json, write_json
+from gato_core.data.storage import read_json, write_json
 from gato_training import baseline, measure
 from gato_training.baseline import BaselineTrainConfig
 from gato_training.config import PRESETS, TrainConfig

@@ -16,7 +16,7 @@ from pathlib import Path
 import tyro
 
 from gato_core import checkpoint
-from gato_core.bench import commit
+from gato_core.tools.bench import commit
 from gato_training import card, origin
 
 

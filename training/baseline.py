@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from gato_core import baseline
 from gato_core.baseline import Actor, BaselineConfig, Encoder, scaled, to_inputs
+from gato_core.data.storage import write_json
 from gato_core.dataset import Dataset
 from gato_core.spec import Spec
-from gato_core.storage import write_json
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training import origin, state

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from gato_core.storage import read_json, write_json
+from gato_core.data.storage import read_json, write_json
 from gato_training.augment import Augmentation, named
 from gato_training.side_task import SideTask
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import tyro
 
+from gato_core.data.storage import read_json, write_json
 from gato_core.dataset import Dataset
-from gato_core.storage import read_json, write_json
 from gato_training import measure
 from gato_training.config import PRESETS, TrainConfig
 from gato_training.sequences import split

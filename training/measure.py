@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gato_core.storage import read_json
+from gato_core.data.storage import read_json
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gato_core.bench import made_up
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, to_tensors
 from gato_core.spec import Image
 from gato_core.tokenizer import Tokens
+from gato_core.tools.bench import made_up
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner
 from gato_training.processes import Processes

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gato_core.data.features import STATE, state_slices
 from gato_core.dataset import Dataset
 from gato_core.episode import Episode
-from gato_core.features import STATE, state_slices
 from gato_core.spec import Continuous, Image, Spec
 
 POSE = ("x", "y", "z", "qw", "qx", "qy", "qz")

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gato_core.bench import commit, cpu_name
+from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
-from gato_core.storage import read_json
+from gato_core.tools.bench import commit, cpu_name
 
 
 def command() -> str:

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gato_core import checkpoint
+from gato_core.data.storage import replacing
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
-from gato_core.storage import replacing
 from gato_core.tokenizer import Tokenizer
 from gato_training import card, memory, origin, state
 from gato_training.config import TrainConfig

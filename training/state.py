@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from gato_core.storage import read_json, replacing, write_json
+from gato_core.data.storage import read_json, replacing, write_json
 
 TENSORS, NUMBERS = "training_state/state.safetensors", "training_state/state.json"
 

@@ -25,9 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core import lerobot_import
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
+from gato_core.importers import lerobot as lerobot_import
 from gato_core.spec import Continuous, Discrete, Image, Spec
 
 CLIENT = Path(__file__).with_name("lerobot_client.py")

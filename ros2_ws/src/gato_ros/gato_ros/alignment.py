@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_core.bags import NO_STAMP, Times
+from gato_core.importers.bags import NO_STAMP, Times
 
 MAX_AGE = 0.15  # s, of a stream's message at a timestep; as the policy node's `max_age`
 MAX_HOLD = 5  # timesteps in a row without a command of their own: the last one went on

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_core.bags import NO_STAMP, Bag
 from gato_core.episode import Episode
+from gato_core.importers.bags import NO_STAMP, Bag
 from gato_core.spec import Spec
 from gato_ros import alignment, bag_topics, ingest
 from gato_ros.alignment import Stretch

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_core.bags import TIME, Bag
+from gato_core.importers.bags import TIME, Bag
 from gato_core.spec import Continuous, Discrete, Image, Spec
 from gato_ros import ingest
 from gato_ros.ingest import Crop, Gripper

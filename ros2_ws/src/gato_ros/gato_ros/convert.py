@@ -12,12 +12,13 @@ from typing import Annotated, Literal
 import numpy as np
 import tyro
 
-from gato_core import bags, draft, hdf5, lerobot_import
+from gato_core.data.features import state_slices
+from gato_core.data.storage import write_json
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_core.features import state_slices
+from gato_core.importers import bags, draft_spec, lerobot
+from gato_core.importers import robomimic as hdf5
 from gato_core.spec import Continuous, Spec
-from gato_core.storage import write_json
 from gato_ros import alignment, bag_reader, bag_topics
 from gato_sim.progress import Progress
 
@@ -131,7 +132,7 @@ def _kind(source: Path) -> Literal["dataset", "lerobot", "hdf5", "bag"]:
 def _spec(config: ConvertConfig, kind: str) -> Spec:
     """As given, or as the first recording has it."""
     if config.spec is not None:
-        return draft.load(config.spec)
+        return draft_spec.load(config.spec)
     if kind == "bag":
         with bags.Bag(bags.recordings(config.source)[0]) as bag:
             if (spec := bag_topics.recorded_spec(bag)) is not None:
@@ -151,8 +152,8 @@ def _episodes(
         return len(paths), _recorded(config, paths, spec, reports)
     if kind == "hdf5":
         return hdf5.count(config.source), enumerate(hdf5.episodes(config.source, spec), 1)
-    total = lerobot_import.count(config.source)
-    return total, enumerate(lerobot_import.episodes(config.source, spec), 1)
+    total = lerobot.count(config.source)
+    return total, enumerate(lerobot.episodes(config.source, spec), 1)
 
 
 def _recorded(
@@ -192,13 +193,13 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _draft(config: ConvertConfig, kind: str) -> dict:
     if kind == "lerobot":
-        spec = lerobot_import.draft_spec(config.source, config.image_size)
+        spec = lerobot.draft_spec(config.source, config.image_size)
     elif kind == "hdf5":
         spec = hdf5.draft_spec(config.source, config.image_size)
     else:
         raise ValueError(f"{config.source}: expected LeRobot or HDF5 to draft a Spec, got a {kind}")
     write_json(config.out, spec.to_dict())
-    return {"out": str(config.out), "fill_in": f"units instead of {draft.UNKNOWN!r}, limits"}
+    return {"out": str(config.out), "fill_in": f"units instead of {draft_spec.UNKNOWN!r}, limits"}
 
 
 def _to_recordings(config: ConvertConfig, kind: str) -> dict:

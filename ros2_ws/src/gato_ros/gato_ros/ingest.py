@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gato_core.pictures import Crop, crop_and_resize
+from gato_core.importers.fit_images import Crop, crop_and_resize
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.reading import image_to_array, joint_values
 from gato_sim.constants import GRIPPER_LIMIT

@@ -14,7 +14,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from std_msgs.msg import String
 
-from gato_core.storage import write_json
+from gato_core.data.storage import write_json
 from gato_ros import diagnostics, topics
 from gato_ros.parameters import declare
 from gato_ros.stopping import Stop

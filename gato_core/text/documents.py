@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gato_core import text
+from gato_core.text import pieces
 from gato_core.tokenizer import Tokens, encode_document
 from gato_core.vocab import Vocabulary
 
@@ -44,12 +44,12 @@ def tokenize(
 
     Errors and is_target as of `encode_document`; a vocabulary without text is refused by name.
     """
-    if vocabulary.num_text < text.num_pieces():
+    if vocabulary.num_text < pieces.num_pieces():
         raise ValueError(
-            f"vocabulary: expected {text.num_pieces()} text ids, got {vocabulary.num_text}"
+            f"vocabulary: expected {pieces.num_pieces()} text ids, got {vocabulary.num_text}"
         )
-    arrays = [text.encode(part) if isinstance(part, str) else part for part in parts]
+    arrays = [pieces.encode(part) if isinstance(part, str) else part for part in parts]
     if ended:
-        arrays.append(np.array([text.END]))
+        arrays.append(np.array([pieces.END]))
         is_target = is_target if is_target is None else [*is_target, True]
     return encode_document(arrays, vocabulary, is_target=is_target)

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gato_core import documents, text
 from gato_core.cache import KVCache
-from gato_core.documents import Part
 from gato_core.model import Gato, to_tensors
 from gato_core.policy import sample
+from gato_core.text import documents, pieces
+from gato_core.text.documents import Part
 from gato_core.tokenizer import NO_POSITION, Tokens
 
 NUM_CONTEXT_TOKENS = 1024  # section 2.3
 PAPER_TEMPERATURE = 0.9  # figure 6
-END_OF_TURN = text.NEW_LINE
+END_OF_TURN = pieces.NEW_LINE
 
 
 def new_text_cache(
@@ -38,7 +38,7 @@ def generate(
     cache: KVCache,
     *,
     max_tokens: int,
-    stop: int = text.END,
+    stop: int = pieces.END,
     temperature: float = 0.0,
     top_k: int | None = None,
     generator: torch.Generator | None = None,
@@ -88,7 +88,7 @@ def complete(
         top_k=top_k,
         generator=torch.Generator(device).manual_seed(seed),
     )
-    return text.decode(ids[0].cpu().numpy()).strip()
+    return pieces.decode(ids[0].cpu().numpy()).strip()
 
 
 class Chat:
@@ -120,7 +120,7 @@ class Chat:
             temperature=self.temperature,
             generator=self._generator,
         )
-        return text.decode(ids[0].cpu().numpy()).strip()
+        return pieces.decode(ids[0].cpu().numpy()).strip()
 
 
 def _likeliest(logits_BV: Tensor, top_k: int | None) -> Tensor:

@@ -25,7 +25,7 @@ from gato_core.episode import Episode
 from gato_core.model import Gato, to_tensors
 from gato_core.spec import PATCH_SIZE, Image, Spec
 from gato_core.tokenizer import Tokenizer
-from gato_core.tsne import principal_components, tsne
+from gato_core.tools.tsne import principal_components, tsne
 
 SIDE = 192  # pixels of one map in the picture
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)

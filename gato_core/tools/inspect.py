@@ -10,11 +10,11 @@ from typing import Annotated
 import numpy as np
 import tyro
 
-from gato_core.bags import recordings
+from gato_core.data.features import ACTION, STATE, state_slices
 from gato_core.dataset import Dataset
-from gato_core.features import ACTION, STATE, state_slices
-from gato_core.inspect_bag import inspect_recordings
+from gato_core.importers.bags import recordings
 from gato_core.spec import Continuous, Image, summary
+from gato_core.tools.inspect_bag import inspect_recordings
 
 CLIPPED_TOO_MANY = 0.05  # of one dimension's values: the limits do not fit the robot
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core.pictures import centred_square
+from gato_core.importers.fit_images import centred_square
 from gato_core.spec import PATCH_SIZE, Continuous, Image, Spec
 
 UNKNOWN = "?"

@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gato_core import features
+from gato_core.data import features
+from gato_core.data.storage import open_parquet, read_json
+from gato_core.data.video import VideoFile
 from gato_core.spec import Spec
-from gato_core.storage import open_parquet, read_json
-from gato_core.video import VideoFile
 
 CODEBASE_VERSION = "v3.0"
 GATO_VERSION = 1

@@ -21,7 +21,7 @@ from rosbags.serde import SerdeError
 from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from gato_core.mcap_file import McapFile
+from gato_core.importers.mcap_file import McapFile
 
 # what wrong bytes make of opening and reading: lengths no memory holds, texts that are none
 ERRORS = (AnyReaderError, ReaderError, SerdeError, TypesysError, McapError, struct.error, EOFError,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core import draft, features, pictures
+from gato_core.data import features
+from gato_core.data.features import ACTION, REWARD, STATE
+from gato_core.data.folder import EpisodeFiles
 from gato_core.episode import Episode
-from gato_core.features import ACTION, REWARD, STATE
-from gato_core.lerobot import EpisodeFiles
+from gato_core.importers import draft_spec as draft
+from gato_core.importers import fit_images
 from gato_core.spec import Continuous, Image, Spec
 
 IMAGES = "observation.images."
@@ -124,7 +126,7 @@ def _images(files: EpisodeFiles, i: int, name: str, image: Image) -> np.ndarray:
     """uint8 (T, *image.shape)"""
     where = f"{files.root}: episode {i}: {name}"
     return np.concatenate(
-        [pictures.fitted(block, image, where) for block in _pictures(files, i, name)]
+        [fit_images.fitted(block, image, where) for block in _pictures(files, i, name)]
     )
 
 

@@ -162,8 +162,8 @@ def agreement(model: Gato, spec: Spec, exported: str | Path, num_timesteps: int)
 
     Both go on with their own actions.
     """
-    from gato_core.bench import made_up
     from gato_core.policy import GatoPolicy
+    from gato_core.tools.bench import made_up
 
     tokenizer = Tokenizer(spec, model.config.vocabulary)
     policies = GatoPolicy(model, tokenizer), OnnxPolicy(exported)

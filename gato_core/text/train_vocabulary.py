@@ -23,7 +23,7 @@ from pathlib import Path
 
 import tyro
 
-from gato_core.text import END, PADDING, UNKNOWN
+from gato_core.text.pieces import END, PADDING, UNKNOWN
 
 # from their copyright files; a vocabulary holds words and their parts, none of the texts
 LICENCES = {

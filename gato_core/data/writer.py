@@ -20,12 +20,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gato_core import feature_statistics, features, lerobot
+from gato_core.data import features
+from gato_core.data import folder as lerobot
+from gato_core.data import statistics as feature_statistics
+from gato_core.data.features import PRIVILEGED
+from gato_core.data.folder import DATA_PATH, EPISODES_PATH, FILES_PER_CHUNK
+from gato_core.data.storage import lock, replacing, tasks_table, write_json, write_row_groups
 from gato_core.episode import Episode
-from gato_core.features import PRIVILEGED
-from gato_core.lerobot import DATA_PATH, EPISODES_PATH, FILES_PER_CHUNK
 from gato_core.spec import Spec
-from gato_core.storage import lock, replacing, tasks_table, write_json, write_row_groups
 
 FLUSH_BYTES = 50_000_000  # LeRobot wants data files below 100 MB
 

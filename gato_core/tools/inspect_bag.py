@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core.bags import NO_STAMP, Bag, Times, recordings
+from gato_core.importers.bags import NO_STAMP, Bag, Times, recordings
 from gato_core.spec import Spec, summary
 
 SENSORS = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/JointState")

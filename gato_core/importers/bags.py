@@ -51,7 +51,7 @@ class Bag:
     """
 
     def __init__(self, path: Path) -> None:
-        from gato_core import bag_storage  # needs an extra: not all have bags
+        from gato_core.importers import bag_storage  # needs an extra: not all have bags
 
         self.path = path
         self._errors = (*bag_storage.ERRORS, yaml.YAMLError)

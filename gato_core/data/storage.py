@@ -14,7 +14,7 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gato_core.features import IMAGE_TYPE
+from gato_core.data.features import IMAGE_TYPE
 
 
 def read_json(path: Path) -> dict:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_core import draft, pictures
 from gato_core.episode import Episode
+from gato_core.importers import draft_spec as draft
+from gato_core.importers import fit_images
 from gato_core.spec import Image, Spec
 
 ROBOSUITE_RATE = 20.0  # Hz, where the file tells none
@@ -68,7 +69,7 @@ def episodes(path: Path, spec: Spec) -> Iterator[Episode]:
             for key, modality in spec.observation.items():
                 array = file.array(demo, f"obs/{names[key]}")
                 if isinstance(modality, Image):
-                    array = pictures.fitted(array, modality, f"{path}: {demo}: {names[key]}")
+                    array = fit_images.fitted(array, modality, f"{path}: {demo}: {names[key]}")
                 else:
                     array = array.reshape(len(array), -1).astype(np.float32)
                 observation[key] = array

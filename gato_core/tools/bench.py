@@ -20,13 +20,13 @@ import numpy as np
 import torch
 import tyro
 
+from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.packed import pack
 from gato_core.model import Gato, ModelConfig, preset
-from gato_core.packed import pack
 from gato_core.policy import GatoPolicy, Policy
-from gato_core.roofline import Machine, measure_machine, passes
 from gato_core.spec import Continuous, Image, Modality, Spec
-from gato_core.static import StaticPolicy
 from gato_core.tokenizer import Tokenizer
+from gato_core.tools.roofline import Machine, measure_machine, passes
 from gato_core.vocab import Vocabulary
 
 STAGES = ("tokenize", "prefill", "decode", "step", "cpu")

@@ -1,0 +1,1 @@
+"""Datasets on disk: LeRobot v3 folders, written, described and read."""

@@ -1,0 +1,1 @@
+"""The control step on other runtimes: CUDA graph, ONNX, packed CPU weights."""

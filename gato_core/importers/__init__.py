@@ -1,0 +1,1 @@
+"""Data of other tools as episodes: LeRobot, robomimic, rosbag2."""

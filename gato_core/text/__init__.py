@@ -1,0 +1,1 @@
+"""Words as tokens: the vocabulary, documents with images, and text generation."""

@@ -1,0 +1,1 @@
+"""Programs that look at datasets, checkpoints and this machine."""
