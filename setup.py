@@ -78,7 +78,7 @@ setup(
         "console_scripts": ["gato = gato_core.cli:main"],
         "gato.commands": [
             "analyze = gato_core.tools.analysis:main",
-            "assets = gato_sim.assets:main",
+            "assets = gato_sim.domains.rgb_stacking.scene.assets:main",
             "average = gato_training.average:main",
             "baseline = gato_training.baseline:main",
             "bench = gato_core.tools.bench:main",

@@ -23,9 +23,9 @@ from gato_core.episode import Episode
 from gato_core.importers.bags import Bag
 from gato_core.spec import Image, Spec
 from gato_ros import bag_export, bag_reader
-from gato_sim.arm import NULL_SPACE_ANGLES
-from gato_sim.controller import Controller
-from gato_sim.tasks import PINCH_KEY, downward, robot_spec
+from gato_sim.arm.arm import NULL_SPACE_ANGLES
+from gato_sim.arm.controller import Controller
+from gato_sim.domains.rgb_stacking.tasks import PINCH_KEY, downward, robot_spec
 
 SIZES = ((64, 64), (128, 128), (480, 640))
 ROW = "{:>9} {:>7} {:>8} | {:>11} {:>7} {:>13} | {:>11} {:>7}"

@@ -18,8 +18,8 @@ import cv2
 import numpy as np
 
 import gato_sim
-from gato_sim import objects, randomise
-from gato_sim.render import RenderTwin
+from gato_sim.domains.rgb_stacking import objects, randomise
+from gato_sim.domains.rgb_stacking.scene.render import RenderTwin
 
 CAMERAS = ("basket_front_left", "basket_front_right")
 TASKS = ("rgb_test_triplet1", "rgb_test_triplet3", "rgb_test_triplet5")

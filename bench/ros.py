@@ -31,7 +31,7 @@ from gato_ros import paths, realtime, stack
 from gato_ros.realtime import Realtime
 from gato_ros.stopping import Stop, on_signals
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
-from gato_sim.provenance import commit, machine
+from gato_sim.run.provenance import commit, machine
 
 FAST_RATE = 100.0  # Hz, with a trivial policy
 FLOOR_SECONDS = 10.0

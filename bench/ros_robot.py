@@ -16,7 +16,7 @@ from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_ros import conversion, ingest, topics
 from gato_sim.constants import JOINT_NAMES
-from gato_sim.tasks import robot_spec
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 ANGLES = [0.0, -0.52, -0.53, 1.22, 0.41, 1.08, 0.0]  # rad, a usual pose
 CAMERAS = ("basket_front_left", "basket_front_right")

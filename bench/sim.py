@@ -31,8 +31,8 @@ os.environ.setdefault("LP_NUM_THREADS", "1")
 import numpy as np
 
 import gato_sim
-from gato_sim import gl
-from gato_sim.scene import PHYSICS
+from gato_sim.domains.rgb_stacking.scene.scene import PHYSICS
+from gato_sim.run import gl
 
 TASK = "rgb_test_triplet1"
 CAMERAS = ("basket_front_left", "basket_front_right")

@@ -10,11 +10,11 @@ from __future__ import annotations
 from importlib import import_module
 
 _HOMES = {
-    "Environment": "gato_sim.environment",
-    "Simulation": "gato_sim.simulation",
-    "load": "gato_sim.environment",
-    "policy_observation": "gato_sim.tasks",
-    "robot_spec": "gato_sim.tasks",
+    "Environment": "gato_sim.domains.rgb_stacking.environment",
+    "Simulation": "gato_sim.domains.rgb_stacking.simulation",
+    "load": "gato_sim.domains.rgb_stacking.environment",
+    "policy_observation": "gato_sim.domains.rgb_stacking.tasks",
+    "robot_spec": "gato_sim.domains.rgb_stacking.tasks",
 }
 __all__ = sorted(_HOMES)
 

@@ -24,16 +24,19 @@ import tyro
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_sim import assets, cluster, gl, perturb, suites, workers
-from gato_sim.attempts import Attempts
+from gato_sim import suites
 from gato_sim.constants import NUM_STEPS
-from gato_sim.handover import Handover
-from gato_sim.objects import RED_ON_BLUE, colors_of, join_task
+from gato_sim.domains.rgb_stacking import perturb
+from gato_sim.domains.rgb_stacking.handover import Handover
+from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, colors_of, join_task
+from gato_sim.domains.rgb_stacking.scene import assets
+from gato_sim.domains.rgb_stacking.tasks import robot_spec, view_image
 from gato_sim.policies import checkpoint_spec, open_policy
-from gato_sim.progress import Progress, cpu_seconds
-from gato_sim.provenance import versions
+from gato_sim.run import cluster, gl, workers
+from gato_sim.run.attempts import Attempts
+from gato_sim.run.progress import Progress, cpu_seconds
+from gato_sim.run.provenance import versions
 from gato_sim.suites import Trial
-from gato_sim.tasks import robot_spec, view_image
 
 INSTRUCTION = "stack the {} object on the {} object"
 _TYPICAL_STEPS = 220
@@ -147,7 +150,7 @@ def _environment(physics: str, randomise: str, cameras: tuple[str, ...], size: i
 
 def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
     """Runs the expert once; `info` says all that made the episode."""
-    from gato_sim.expert import ScriptedExpert
+    from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
     from gato_sim.rollout import rollout
 
     scene = config.physics, config.randomise, config.cameras, config.image_size, config.view

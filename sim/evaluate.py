@@ -22,23 +22,16 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.data.storage import read_json, replacing, write_json
-from gato_sim import (
-    assets,
-    gl,
-    objects,
-    policies,
-    provenance,
-    report,
-    specialist,
-    suites,
-    summary,
-    workers,
-)
+from gato_sim import policies, suites
 from gato_sim.constants import NUM_STEPS
-from gato_sim.progress import Progress
+from gato_sim.domains.rgb_stacking import objects, specialist
+from gato_sim.domains.rgb_stacking.scene import assets
+from gato_sim.domains.rgb_stacking.tasks import robot_spec, views_of
 from gato_sim.prompts import Prompts, prompts_from
+from gato_sim.results import report, summary
+from gato_sim.run import gl, provenance, workers
+from gato_sim.run.progress import Progress
 from gato_sim.suites import Trial
-from gato_sim.tasks import robot_spec, views_of
 from gato_sim.trials import Film, Setup, run_film, run_trial
 
 

@@ -14,7 +14,6 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gato_sim import observation, tasks
 from gato_sim.constants import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
@@ -22,7 +21,8 @@ from gato_sim.constants import (
     JOINT_LOW,
     JOINT_VELOCITY_LIMITS,
 )
-from gato_sim.environment import load
+from gato_sim.domains.rgb_stacking import observation, tasks
+from gato_sim.domains.rgb_stacking.environment import load
 
 RENDER_CAMERA = "overview"
 RENDER_SIZE = 480  # pixels

@@ -11,8 +11,8 @@ import numpy as np
 
 from gato_core.episode import Episode
 from gato_core.spec import Spec
+from gato_sim.domains.rgb_stacking.tasks import robot_spec, views_of
 from gato_sim.suites import stable_seed
-from gato_sim.tasks import robot_spec, views_of
 
 
 class RandomPolicy:
@@ -95,11 +95,11 @@ def open_policy(
         options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
         return GatoPolicy(loaded.model, loaded.tokenizer, **options)
     if name == "expert":
-        from gato_sim.expert import ScriptedExpert
+        from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
 
         return ScriptedExpert(env, seed=seed)
     if specialists is not None:
-        from gato_sim.specialist import Specialist
+        from gato_sim.domains.rgb_stacking.specialist import Specialist
 
         return Specialist(env, specialists, seed=seed)
     return RandomPolicy(spec, seed=seed)

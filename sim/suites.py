@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim import objects
+from gato_sim.domains.rgb_stacking import objects
 
 NUM_SELECTION_OBJECTS = 10
 TRIPLET_SETS = ("train", "selection", "heldout", "mastery")

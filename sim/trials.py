@@ -12,14 +12,16 @@ import numpy as np
 
 import gato_sim
 from gato_core.spec import Spec
-from gato_sim import objects, policies, prompts, video
+from gato_sim import policies, prompts
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
-from gato_sim.environment import Environment
+from gato_sim.domains.rgb_stacking import objects
+from gato_sim.domains.rgb_stacking.environment import Environment
+from gato_sim.domains.rgb_stacking.reward import STAGES
+from gato_sim.domains.rgb_stacking.tasks import views_of
 from gato_sim.prompts import Prompts
-from gato_sim.reward import STAGES
+from gato_sim.results import video
 from gato_sim.rollout import rollout, trajectory_hash
 from gato_sim.suites import Trial
-from gato_sim.tasks import views_of
 
 FILM_SIZE = 480  # pixels, of the main picture
 FILM_CAMERA = "overview"

@@ -7,8 +7,8 @@ from core_examples import values
 
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
-from gato_sim.controller import Controller
-from gato_sim.tasks import PINCH_KEY, downward, robot_spec
+from gato_sim.arm.controller import Controller
+from gato_sim.domains.rgb_stacking.tasks import PINCH_KEY, downward, robot_spec
 
 REST = np.array([0.0, -0.52, -0.53, 1.22, 0.41, 1.08, 0.0])  # rad, the gripper over the basket
 NAMES = ("elbow", "shoulder", "wrist")

@@ -28,7 +28,7 @@ from gato_core.spec import Spec
 from gato_ros import children, conversion, ingest, lifecycle, paths, topics, transport
 from gato_ros.process import spinning
 from gato_sim.constants import JOINT_NAMES
-from gato_sim.tasks import robot_spec
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 CAMERAS = ("basket_front_left", "basket_front_right")
 DOMAIN = 1 + os.getpid() % 45  # test runs beside each other do not meet

@@ -15,8 +15,8 @@ from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
 from gato_core.spec import Continuous, Discrete, Spec, Text
 from gato_core.tools.inspect import inspect
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_sim.tasks import robot_spec
 from gato_training.baseline import (
     BaselineTrainConfig,
     Learner,

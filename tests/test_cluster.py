@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from gato_core.dataset import Dataset
-from gato_sim import cluster
 from gato_sim.collect import CollectConfig, collect
+from gato_sim.run import cluster
 
 SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12, episodes=4)
 

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset
-from gato_sim import objects, suites
+from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
+from gato_sim.domains.rgb_stacking import objects
 from gato_training import origin
 
 # short episodes without images: what is tested is the order and the bookkeeping

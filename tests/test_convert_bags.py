@@ -112,7 +112,7 @@ def test_bag_and_live_give_the_same_arrays(tmp_path):
     from sensor_msgs.msg import Image as ImageMessage
 
     from gato_ros import ingest
-    from gato_sim.controller import Controller
+    from gato_sim.arm.controller import Controller
 
     live_types = {"CompressedImage": CompressedImage, "JointState": JointState}
     live_types["Image"] = ImageMessage

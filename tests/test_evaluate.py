@@ -7,10 +7,10 @@ import pytest
 from gato_core import checkpoint
 from gato_core.model import PRESETS, Gato
 from gato_sim import evaluate as verb
-from gato_sim import workers
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
-from gato_sim.summary import METRICS, compare, read_results, summarize
-from gato_sim.tasks import robot_spec
+from gato_sim.results.summary import METRICS, compare, read_results, summarize
+from gato_sim.run import workers
 
 QUICK = dict(physics="stable", suite=("selection",), max_steps=6, workers=0, videos=0)
 

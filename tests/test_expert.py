@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import grasp, perturb, policy_observation, robot_spec
-from gato_sim.expert import ScriptedExpert
-from gato_sim.objects import COLORS
+from gato_sim import policy_observation, robot_spec
+from gato_sim.domains.rgb_stacking import perturb
+from gato_sim.domains.rgb_stacking.expert import grasp
+from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
+from gato_sim.domains.rgb_stacking.objects import COLORS
 
 WIDE_OPEN = (-np.pi, np.pi)
 EASY_SEEDS = (2, 3, 5, 17)  # of rgb_train_random, under "stable" physics

@@ -10,8 +10,8 @@ from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_sim.simulation import Simulation
-from gato_sim.tasks import downward
+from gato_sim.domains.rgb_stacking.simulation import Simulation
+from gato_sim.domains.rgb_stacking.tasks import downward
 from gato_training.mirror import mirror
 from gato_training.sequences import Sampling, Sequences
 from gato_training.side_task import SideTask

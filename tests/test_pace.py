@@ -7,7 +7,7 @@ import pytest
 
 import gato_sim
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_sim.pace import Pace
+from gato_sim.run.pace import Pace
 
 QUICK = dict(policy="random", physics="stable", suite=("selection",), max_steps=8, workers=0)
 

@@ -10,10 +10,10 @@ from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
 from gato_core.model import PRESETS, Gato
 from gato_sim import prompts
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.prompts import prompts_from
-from gato_sim.summary import read_results
-from gato_sim.tasks import robot_spec
+from gato_sim.results.summary import read_results
 
 SPEC = robot_spec(("basket_front_left",), 16)
 TASKS = ("a,b,c", "d,e,f", "a,b,c", "d,e,f")

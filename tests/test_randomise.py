@@ -9,8 +9,9 @@ import pytest
 
 import gato_sim
 from gato_core.dataset import Dataset
-from gato_sim import randomise, suites
+from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect
+from gato_sim.domains.rgb_stacking import randomise
 
 CAMERAS = ("basket_front_left",)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import gato_sim
+from gato_sim.domains.rgb_stacking.reward import STAGES
+from gato_sim.domains.rgb_stacking.stages import FAILURES, FELL, TOUCHED, failure, stage_curve
+from gato_sim.domains.rgb_stacking.tasks import downward
 from gato_sim.policies import RandomPolicy
-from gato_sim.reward import STAGES
 from gato_sim.rollout import rollout, trajectory_hash
-from gato_sim.stages import FAILURES, FELL, TOUCHED, failure, stage_curve
 from gato_sim.suites import SUITES, draw_objects, set_ids, stable_seed, trials
-from gato_sim.tasks import downward
 
 SPEC = gato_sim.robot_spec(cameras=())
 

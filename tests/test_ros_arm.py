@@ -23,7 +23,7 @@ from gato_ros import conversion, paths, topics
 from gato_ros.policy_node import PolicyNode
 from gato_ros.process import spinning
 from gato_ros.stopping import Stop
-from gato_sim.controller import Controller
+from gato_sim.arm.controller import Controller
 
 REST = [0.0, 0.6, 0.0, 1.5, 0.0, 1.04, 0.0]
 DOMAIN = ros_examples.DOMAIN + 100

@@ -12,7 +12,7 @@ from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_core.spec import Spec
 from gato_ros.policy_node import PolicyNode
-from gato_sim.tasks import robot_spec
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 # A node whose constructor raised may linger in the graph: keep it from the nodes of other tests.
 DOMAIN = ros_examples.DOMAIN + 50

@@ -10,7 +10,7 @@ import ros_examples
 import yaml
 
 from gato_ros import policy_parameters, topics
-from gato_sim import arm
+from gato_sim.arm import arm
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs/ros.md").read_text()

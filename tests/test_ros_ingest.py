@@ -6,8 +6,8 @@ from sensor_msgs.msg import JointState
 
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros import conversion, ingest
-from gato_sim.controller import Controller
-from gato_sim.tasks import robot_spec
+from gato_sim.arm.controller import Controller
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 SPEC = robot_spec()
 

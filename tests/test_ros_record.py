@@ -10,8 +10,8 @@ import gato_sim
 from gato_core.dataset import Dataset
 from gato_ros import paths
 from gato_ros.convert import ConvertConfig, convert
-from gato_sim.expert import ScriptedExpert
-from gato_sim.tasks import policy_observation, robot_spec
+from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
+from gato_sim.domains.rgb_stacking.tasks import policy_observation, robot_spec
 
 NUM_STEPS, NUM_EPISODES = 30, 2
 

@@ -20,7 +20,7 @@ from gato_core.spec import Spec
 from gato_ros import conversion, topics
 from gato_ros.bag_writer import unfinished
 from gato_ros.labels import action_message
-from gato_sim.tasks import ACTION, robot_spec
+from gato_sim.domains.rgb_stacking.tasks import ACTION, robot_spec
 
 JOINTS = f"/{topics.JOINT_STATES}"
 IMAGES = [f"/{topics.image(camera)}" for camera in ros_examples.CAMERAS]

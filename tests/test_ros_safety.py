@@ -7,9 +7,9 @@ from sensor_msgs.msg import JointState
 from gato_ros.freshness import Sample
 from gato_ros.frozen import FrozenWatch
 from gato_ros.safety import CLAMPS, Limiter, SafetyLimits
-from gato_sim import inverse_kinematics
-from gato_sim.arm import sawyer
-from gato_sim.controller import Controller
+from gato_sim.arm import inverse_kinematics
+from gato_sim.arm.arm import sawyer
+from gato_sim.arm.controller import Controller
 
 STEP = 0.05
 ARM = sawyer()

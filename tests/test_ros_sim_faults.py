@@ -14,7 +14,7 @@ import gato_sim
 from gato_ros import conversion, topics
 from gato_ros.sim_faults import Faults
 from gato_ros.sim_output import camera_info
-from gato_sim.tasks import view_image
+from gato_sim.domains.rgb_stacking.tasks import view_image
 
 TASK, SEED = "rgb_test_triplet3", 7
 LEFT, RIGHT = ros_examples.CAMERAS

@@ -13,8 +13,8 @@ from std_srvs.srv import Trigger
 
 import gato_sim
 from gato_ros import conversion, ingest, topics
-from gato_sim.controller import Controller
-from gato_sim.tasks import policy_observation, robot_spec
+from gato_sim.arm.controller import Controller
+from gato_sim.domains.rgb_stacking.tasks import policy_observation, robot_spec
 
 TASK, SEED = "rgb_test_triplet3", 7
 LEFT, RIGHT = ros_examples.CAMERAS

@@ -18,7 +18,7 @@ from std_msgs.msg import Float64MultiArray
 import gato_sim
 from gato_core.policy import GatoPolicy
 from gato_ros import paths, topics
-from gato_sim.tasks import policy_observation
+from gato_sim.domains.rgb_stacking.tasks import policy_observation
 
 NUM_STEPS = 30
 

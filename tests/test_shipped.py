@@ -8,7 +8,7 @@ import pytest
 from gato_core import checkpoint
 from gato_core.data.storage import read_json
 from gato_sim import suites
-from gato_sim.summary import read_folder, summarize
+from gato_sim.results.summary import read_folder, summarize
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in ROOT.glob("checkpoints/*/results/*/settings.json"))

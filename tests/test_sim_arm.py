@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gato_sim import arm
-from gato_sim.controller import Controller
+from gato_sim.arm import arm
+from gato_sim.arm.controller import Controller
 
 URDF = Path(__file__).parents[1] / "config/example_arm.urdf"
 JOINTS = (

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from gato_sim import assets
+from gato_sim.domains.rgb_stacking.scene import assets
 
 
 def test_missing_model_files_name_the_command(tmp_path, monkeypatch):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from gato_sim import inverse_kinematics
+from gato_sim.arm import inverse_kinematics
+from gato_sim.arm.controller import Controller
 from gato_sim.constants import JOINT_VELOCITY_LIMITS, WORKSPACE_HIGH, WORKSPACE_LOW
-from gato_sim.controller import Controller
-from gato_sim.simulation import Simulation
+from gato_sim.domains.rgb_stacking.simulation import Simulation
 
 CENTER = np.array([0.6, 0.0, 0.17, 0.0, 1.0, 0.0, 0.0])
 

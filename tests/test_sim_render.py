@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import gl, tasks
 from gato_sim.collect import CollectConfig, collect
+from gato_sim.domains.rgb_stacking import tasks
+from gato_sim.domains.rgb_stacking.scene.render import VIDEO_CAMERAS, RenderTwin
+from gato_sim.domains.rgb_stacking.simulation import Simulation
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_sim.render import VIDEO_CAMERAS, RenderTwin
-from gato_sim.simulation import Simulation
+from gato_sim.run import gl
 
 CAMERAS = ("basket_front_left", "basket_front_right")
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from gato_sim import objects, observation, reward
-from gato_sim.simulation import Simulation
+from gato_sim.domains.rgb_stacking import objects, observation, reward
+from gato_sim.domains.rgb_stacking.simulation import Simulation
 
 FLOOR = 0.0498
 FAR = np.array([0.5, -0.1, FLOOR + 0.03, 1, 0, 0, 0])

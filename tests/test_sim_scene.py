@@ -4,8 +4,9 @@ import mujoco
 import numpy as np
 import pytest
 
-from gato_sim import objects, scene
-from gato_sim.simulation import Simulation
+from gato_sim.domains.rgb_stacking import objects
+from gato_sim.domains.rgb_stacking.scene import scene
+from gato_sim.domains.rgb_stacking.simulation import Simulation
 
 TRIPLET = objects.TEST_TRIPLETS["rgb_test_triplet1"]
 

@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 import gato_sim
-from gato_sim import observation
+from gato_sim.domains.rgb_stacking import observation
+from gato_sim.domains.rgb_stacking.specialist import Specialist, file
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_sim.specialist import Specialist, file
 
 
 @pytest.fixture(scope="module")

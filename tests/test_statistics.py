@@ -2,7 +2,7 @@
 
 import pytest
 
-from gato_sim.statistics import clopper_pearson, mcnemar, wilson
+from gato_sim.results.statistics import clopper_pearson, mcnemar, wilson
 
 # successes, episodes, Wilson, Clopper-Pearson: 95 %, to two digits
 TABLE = [

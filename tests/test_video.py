@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gato_sim.video import compose, filmstrip, mp4_writer
+from gato_sim.results.video import compose, filmstrip, mp4_writer
 
 
 def decode(path) -> np.ndarray:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import place, suites, topple
-from gato_sim.expert import ScriptedExpert
-from gato_sim.grasp import convex_solid, rotation_matrix
-from gato_sim.sight import Sight
+from gato_sim import suites
+from gato_sim.domains.rgb_stacking.expert import place, topple
+from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
+from gato_sim.domains.rgb_stacking.expert.grasp import convex_solid, rotation_matrix
+from gato_sim.domains.rgb_stacking.expert.sight import Sight
 
 STEPS = 10
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gato_sim.workers import run
+from gato_sim.run.workers import run
 
 
 def square(x: int) -> int:

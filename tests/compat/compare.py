@@ -25,7 +25,8 @@ import mujoco
 import numpy as np
 
 import gato_sim
-from gato_sim import objects, observation, scene, tasks
+from gato_sim.domains.rgb_stacking import objects, observation, tasks
+from gato_sim.domains.rgb_stacking.scene import scene
 
 HERE = Path(__file__).parent
 PHYSICS = scene.PHYSICS["benchmark"]

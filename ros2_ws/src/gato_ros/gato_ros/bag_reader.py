@@ -18,7 +18,7 @@ from gato_core.spec import Spec
 from gato_ros import alignment, bag_topics, ingest
 from gato_ros.alignment import Stretch
 from gato_ros.bag_topics import ACTION, EPISODE_START, Sources
-from gato_sim.controller import Controller
+from gato_sim.arm.controller import Controller
 
 
 @dataclass(frozen=True)

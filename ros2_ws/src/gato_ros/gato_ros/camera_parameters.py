@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gato_sim.tasks import VIEWS
+from gato_sim.domains.rgb_stacking.tasks import VIEWS
 
 CAMERAS = ["basket_front_left", "basket_front_right"]
 

@@ -16,7 +16,7 @@ from gato_ros.freshness import Sample
 from gato_ros.reading import joint_positions
 from gato_ros.robot import Robot
 from gato_ros.safety import Limiter, SafetyLimits
-from gato_sim.controller import Controller
+from gato_sim.arm.controller import Controller
 
 if TYPE_CHECKING:
     from gato_core.policy import GatoPolicy  # and with it torch, which teleoperation does without

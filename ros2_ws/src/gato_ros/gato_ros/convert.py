@@ -20,7 +20,7 @@ from gato_core.importers import bags, draft_spec, lerobot
 from gato_core.importers import robomimic as hdf5
 from gato_core.spec import Continuous, Spec
 from gato_ros import alignment, bag_reader, bag_topics
-from gato_sim.progress import Progress
+from gato_sim.run.progress import Progress
 
 BEYOND = 0.5  # of one dimension's values in an episode: the limits are in another unit
 

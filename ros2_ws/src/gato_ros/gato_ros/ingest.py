@@ -17,10 +17,10 @@ import numpy as np
 from gato_core.importers.fit_images import Crop, crop_and_resize
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.reading import image_to_array, joint_values
+from gato_sim.arm.controller import Controller
 from gato_sim.constants import GRIPPER_LIMIT
-from gato_sim.controller import Controller
-from gato_sim.simulation import FINGER_RANGE
-from gato_sim.tasks import downward
+from gato_sim.domains.rgb_stacking.simulation import FINGER_RANGE
+from gato_sim.domains.rgb_stacking.tasks import downward
 
 JOINT_STREAM = "joint_states"
 PIXELS = "/pixels"

@@ -16,7 +16,7 @@ from gato_ros.parameters import declare, refuse_unknown
 from gato_ros.realtime import Realtime
 from gato_ros.robot import ARM_NAME, Robot
 from gato_ros.safety import SafetyLimits
-from gato_sim import arm as arms
+from gato_sim.arm import arm as arms
 from gato_sim.constants import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
 
 # without a default: None unless given

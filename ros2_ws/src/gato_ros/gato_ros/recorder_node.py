@@ -30,7 +30,7 @@ from trajectory_msgs.msg import JointTrajectory
 from gato_ros import arrivals, ingest, recorder_parameters, topics
 from gato_ros.bag_writer import BagWriter, Topic, repair, unfinished
 from gato_ros.stopping import Stop
-from gato_sim.controller import Controller
+from gato_sim.arm.controller import Controller
 
 VERSION = "1"  # of what docs/recording.md lays down
 DEPTH = 200  # messages a topic may be ahead of the callbacks: 10 s at 20 Hz

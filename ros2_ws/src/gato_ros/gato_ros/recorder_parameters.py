@@ -14,7 +14,7 @@ from gato_core.spec import Spec
 from gato_ros import camera_parameters
 from gato_ros.ingest import Gripper
 from gato_ros.parameters import declare, refuse_unknown
-from gato_sim.tasks import robot_spec
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 TASK = "stack the red object on the blue object"
 

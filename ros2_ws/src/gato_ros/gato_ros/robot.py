@@ -11,8 +11,8 @@ import numpy as np
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros import ingest
 from gato_ros.ingest import Crop, Gripper
-from gato_sim.arm import Arm
-from gato_sim.tasks import robot_spec, view_image
+from gato_sim.arm.arm import Arm
+from gato_sim.domains.rgb_stacking.tasks import robot_spec, view_image
 
 ARM_NAME = "sawyer"  # in the keys of the benchmark's Spec
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim.controller import Controller
+from gato_sim.arm.controller import Controller
 
 CLAMPS = ("jump", "velocity", "position", "workspace")
 TOLERANCE = 1e-9  # rad/s and m; rounding is no violation

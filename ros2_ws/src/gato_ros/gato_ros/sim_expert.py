@@ -15,9 +15,9 @@ from std_msgs.msg import Float64MultiArray
 from gato_ros import conversion, topics
 from gato_ros.ingest import Gripper
 from gato_ros.labels import action_message
-from gato_sim.environment import Environment
-from gato_sim.expert import ScriptedExpert
-from gato_sim.tasks import ACTION
+from gato_sim.domains.rgb_stacking.environment import Environment
+from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
+from gato_sim.domains.rgb_stacking.tasks import ACTION
 
 
 class ExpertSource:

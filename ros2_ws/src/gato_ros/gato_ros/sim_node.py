@@ -34,8 +34,8 @@ from gato_ros.sim_expert import ExpertSource
 from gato_ros.sim_faults import Faults
 from gato_ros.sim_output import StateOutput
 from gato_ros.stopping import Stop
-from gato_sim import video
 from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
+from gato_sim.results import video
 
 STEP_NS = round(CONTROL_TIMESTEP * 1e9)
 REPORT_STEPS = 5  # between messages about the episode

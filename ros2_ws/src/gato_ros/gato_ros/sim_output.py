@@ -12,7 +12,7 @@ from gato_core import spec
 from gato_ros import conversion, ingest, topics
 from gato_ros.sim_faults import Faults
 from gato_sim.constants import JOINT_NAMES
-from gato_sim.environment import Environment
+from gato_sim.domains.rgb_stacking.environment import Environment
 
 FOVY = 35.0  # degrees, of the whole picture of the basket's front cameras
 TRUTH_FRAME = "world"

@@ -18,7 +18,7 @@ from gato_core.data.storage import write_json
 from gato_ros import diagnostics, topics
 from gato_ros.parameters import declare
 from gato_ros.stopping import Stop
-from gato_sim.provenance import machine
+from gato_sim.run.provenance import machine
 
 LINE_PERIOD, LOG_PERIOD = 0.5, 5.0  # s between lines on a terminal, and in a file
 BEGIN_PERIOD = 0.05  # s between looks for robot and policy

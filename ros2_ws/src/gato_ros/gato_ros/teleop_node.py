@@ -27,9 +27,9 @@ from gato_ros.reading import joint_positions
 from gato_ros.robot import Robot
 from gato_ros.safety import Limiter, SafetyLimits
 from gato_ros.stopping import Stop
-from gato_sim.arm import sawyer
-from gato_sim.controller import Controller
-from gato_sim.tasks import robot_spec
+from gato_sim.arm.arm import sawyer
+from gato_sim.arm.controller import Controller
+from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 WAIT = 0.05  # s
 LINE_PERIOD = 0.2  # s between lines on the terminal

@@ -1,0 +1,1 @@
+"""A robot arm and its Cartesian controller, simulated or real."""

@@ -1,0 +1,1 @@
+"""The worlds: each a folder or a file of its own."""

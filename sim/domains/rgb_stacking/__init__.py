@@ -1,0 +1,1 @@
+"""DeepMind's RGB-stacking benchmark in raw MuJoCo."""

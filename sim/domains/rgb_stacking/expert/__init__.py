@@ -1,0 +1,1 @@
+"""The scripted expert: grasps, places, and what would topple."""

@@ -1,0 +1,1 @@
+"""The benchmark's scene: model files, composition, compilation and cameras."""

@@ -1,0 +1,1 @@
+"""What episodes came to: rates with intervals, curves, pages and videos."""
