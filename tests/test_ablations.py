@@ -8,8 +8,9 @@ import pytest
 import train_examples
 
 from gato_core import checkpoint
-from gato_training import ablations, pictures
-from gato_training.ablations import AblationsConfig, main, variants
+from gato_training.run_log import pictures
+from gato_training.studies import ablations
+from gato_training.studies.ablations import AblationsConfig, main, variants
 
 
 @pytest.fixture

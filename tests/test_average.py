@@ -8,7 +8,7 @@ from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_training.average import AverageConfig, average
+from gato_training.studies.average import AverageConfig, average
 
 DATA = {"path": "a", "triplets": ["train"], "timesteps": 10}
 

@@ -17,7 +17,7 @@ from gato_core.spec import Continuous, Discrete, Spec, Text
 from gato_core.tools.inspect import inspect
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_training.baseline import (
+from gato_training.studies.baseline import (
     BaselineTrainConfig,
     Learner,
     Transitions,

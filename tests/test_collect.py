@@ -18,7 +18,7 @@ from gato_core.dataset import Dataset
 from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
 from gato_sim.domains.rgb_stacking import objects
-from gato_training import origin
+from gato_training.run_log import origin
 
 # short episodes without images: what is tested is the order and the bookkeeping
 SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12)

@@ -6,8 +6,9 @@ import pytest
 import train_examples
 
 from gato_core import checkpoint
-from gato_training import few_shot, pictures
-from gato_training.few_shot import FewShotConfig, main
+from gato_training.run_log import pictures
+from gato_training.studies import few_shot
+from gato_training.studies.few_shot import FewShotConfig, main
 from gato_training.train import train
 
 

@@ -12,9 +12,9 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_sim.domains.rgb_stacking.simulation import Simulation
 from gato_sim.domains.rgb_stacking.tasks import downward
-from gato_training.mirror import mirror
+from gato_training.data.mirror import mirror
+from gato_training.data.side_task import SideTask
 from gato_training.sequences import Sampling, Sequences
-from gato_training.side_task import SideTask
 
 LEFT, RIGHT = "basket_front_left/pixels", "basket_front_right/pixels"
 JOINTS, PINCH = "sawyer/joints/angle", "sawyer/pinch/pose"

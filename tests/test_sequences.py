@@ -10,9 +10,9 @@ from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training.augment import AUGMENTATIONS, Augmentation, augment
+from gato_training.data.augment import AUGMENTATIONS, Augmentation, augment
+from gato_training.data.side_task import SideTask
 from gato_training.sequences import Sampling, Sequences, ahead, few, split
-from gato_training.side_task import SideTask
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},

@@ -6,8 +6,8 @@ import torch
 from train_examples import SPEC, config, write
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_training.data.side_task import TURN_SCALE, SideTask, next_changes
 from gato_training.loss import auxiliary_loss
-from gato_training.side_task import TURN_SCALE, SideTask, next_changes
 from gato_training.train import train
 
 

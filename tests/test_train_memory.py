@@ -11,10 +11,10 @@ import train_examples
 
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset
-from gato_training import memory
 from gato_training.config import TrainConfig, save
-from gato_training.memory import NOTHING, Kept
-from gato_training.processes import Processes
+from gato_training.run_log import memory
+from gato_training.run_log.memory import NOTHING, Kept
+from gato_training.run_log.processes import Processes
 from gato_training.train import main
 
 FACTOR = 1.5  # within which the estimate is of the peak, what the program took before left out

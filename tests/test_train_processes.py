@@ -11,7 +11,7 @@ import train_examples
 from safetensors.torch import load_file
 
 from gato_training.config import TrainConfig, save
-from gato_training.processes import Processes
+from gato_training.run_log.processes import Processes
 from gato_training.train import check, train
 
 NUM_PROCESSES = 2

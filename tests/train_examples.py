@@ -14,7 +14,7 @@ from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
 from gato_training.config import PRESETS, TrainConfig, load
-from gato_training.processes import joined
+from gato_training.run_log.processes import joined
 from gato_training.train import train_among
 
 SPEC = Spec(

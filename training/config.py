@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from gato_core.data.storage import read_json, write_json
-from gato_training.augment import Augmentation, named
-from gato_training.side_task import SideTask
+from gato_training.data.augment import Augmentation, named
+from gato_training.data.side_task import SideTask
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class TrainConfig:
     sign next changes, which is where the expert is heading."""
 
     augment: str | None = None
-    """A named augmentation (gato_training.augment.AUGMENTATIONS) in place of the next four."""
+    """A named augmentation (gato_training.data.augment.AUGMENTATIONS) in place of the next four."""
     shift: int = 0
     """Augmentation: images move by up to this many pixels, each camera on its own."""
     crop: float = 0.0
@@ -114,8 +114,8 @@ class TrainConfig:
     """Augmentation: Gaussian blur of up to this standard deviation, pixels."""
 
     mirror: float = 0.0
-    """Share of sequences shown with left and right exchanged (gato_training.mirror): a second set
-    of scenes, for robots with cameras on both sides. Not in the paper."""
+    """Share of sequences shown with left and right exchanged (gato_training.data.mirror): a second
+    set of scenes, for robots with cameras on both sides. Not in the paper."""
 
     seed: int = 0
     device: str = "auto"

@@ -17,11 +17,12 @@ from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
-from gato_training import card, memory, origin, state
+from gato_training import state
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner, prepare, replicate, shard
-from gato_training.memory import Estimate, Kept
-from gato_training.processes import Processes, wait_for_all
+from gato_training.run_log import card, memory, origin
+from gato_training.run_log.memory import Estimate, Kept
+from gato_training.run_log.processes import Processes, wait_for_all
 
 
 @dataclass

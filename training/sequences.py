@@ -19,9 +19,9 @@ from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Image
 from gato_core.tokenizer import Tokenizer, Tokens, batch
-from gato_training.augment import Augmentation, augment
-from gato_training.mirror import mirror
-from gato_training.side_task import SideTask
+from gato_training.data.augment import Augmentation, augment
+from gato_training.data.mirror import mirror
+from gato_training.data.side_task import SideTask
 
 T = TypeVar("T")
 

@@ -19,14 +19,15 @@ from torch.distributed.tensor import DTensor
 
 from gato_core.dataset import Dataset
 from gato_core.model import to_tensors
-from gato_training import card, loss, memory
 from gato_training import config as configs
-from gato_training.augment import Augmentation
+from gato_training import loss
 from gato_training.config import PRESETS, TrainConfig
-from gato_training.journal import Journal, Meter
+from gato_training.data.augment import Augmentation
 from gato_training.learner import Learner, exchanging
-from gato_training.processes import Processes, joined, wait_for_all
 from gato_training.run import Run, continue_from, describe, save, start
+from gato_training.run_log import card, memory
+from gato_training.run_log.journal import Journal, Meter
+from gato_training.run_log.processes import Processes, joined, wait_for_all
 from gato_training.sequences import Batch, Sampling, Sequences, ahead, few, split
 
 
@@ -287,7 +288,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _draw(config: TrainConfig) -> None:
     """The loss curve as a picture, where matplotlib is installed."""
     try:
-        from gato_training import pictures
+        from gato_training.run_log import pictures
     except ModuleNotFoundError as error:
         print(f"no picture of the losses: {error.name} is not installed", file=sys.stderr)
         return

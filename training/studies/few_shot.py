@@ -19,9 +19,9 @@ import tyro
 
 from gato_core.data.storage import read_json, write_json
 from gato_core.dataset import Dataset
-from gato_training import measure
 from gato_training.config import PRESETS, TrainConfig
 from gato_training.sequences import split
+from gato_training.studies import measure
 from gato_training.train import take_preset, train
 
 Evaluate = Callable[[Path, str], dict]
@@ -138,7 +138,7 @@ def _write(config: FewShotConfig, points: list[dict]) -> None:
     summaries = [read_json(folder / "summary.json") for folder in config.beside]
     lines = {s["policy"]: s["all"]["success_end"]["rate"] for s in summaries}
     try:
-        from gato_training import pictures
+        from gato_training.run_log import pictures
     except ModuleNotFoundError as error:
         print(f"no picture: {error.name} is not installed", file=sys.stderr)
         return

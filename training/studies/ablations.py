@@ -22,10 +22,10 @@ import tyro
 from safetensors import safe_open
 
 from gato_core.data.storage import read_json, write_json
-from gato_training import baseline, measure
-from gato_training.baseline import BaselineTrainConfig
 from gato_training.config import PRESETS, TrainConfig
-from gato_training.few_shot import MATTERS_NOT, check_available, check_same
+from gato_training.studies import baseline, measure
+from gato_training.studies.baseline import BaselineTrainConfig
+from gato_training.studies.few_shot import MATTERS_NOT, check_available, check_same
 from gato_training.train import take_preset, train
 
 Evaluate = Callable[[Path, str, list], dict]
@@ -200,7 +200,7 @@ def _write(config: AblationsConfig) -> dict:
     write_json(config.folder / "ablations.json", result)
     (config.folder / "ablations.md").write_text(table(points))
     try:
-        from gato_training import pictures
+        from gato_training.run_log import pictures
     except ModuleNotFoundError as error:
         print(f"no picture: {error.name} is not installed", file=sys.stderr)
         return result

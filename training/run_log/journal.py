@@ -10,10 +10,10 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from gato_training import memory
 from gato_training.config import TrainConfig
-from gato_training.processes import Processes, gathered, means
 from gato_training.run import Run
+from gato_training.run_log import memory
+from gato_training.run_log.processes import Processes, gathered, means
 from gato_training.sequences import Batch
 
 

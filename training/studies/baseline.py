@@ -28,9 +28,10 @@ from gato_core.dataset import Dataset
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training import origin, state
-from gato_training.augment import Augmentation, named
-from gato_training.processes import Processes
+from gato_training import state
+from gato_training.data.augment import Augmentation, named
+from gato_training.run_log import origin
+from gato_training.run_log.processes import Processes
 from gato_training.sequences import Sampling, Sequences, ahead, few, noise_seed, split
 from gato_training.train import stopping
 
@@ -66,7 +67,7 @@ class BaselineTrainConfig:
     steps: int = 10_000
     learning_rate: float = 3e-4
     augment: str | None = "robot"
-    """A named augmentation (gato_training.augment.AUGMENTATIONS), or none."""
+    """A named augmentation (gato_training.data.augment.AUGMENTATIONS), or none."""
     discount: float = 0.99
     """Of rewards, per timestep."""
     return_timesteps: int = 10

@@ -22,7 +22,7 @@ from gato_core.tokenizer import Tokens
 from gato_core.tools.bench import made_up
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner
-from gato_training.processes import Processes
+from gato_training.run_log.processes import Processes
 
 FLOAT = 4  # bytes
 MEMINFO = Path("/proc/meminfo")

@@ -17,7 +17,7 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.tools.bench import commit
-from gato_training import card, origin
+from gato_training.run_log import card, origin
 
 
 @dataclass(frozen=True)

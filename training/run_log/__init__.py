@@ -1,0 +1,1 @@
+"""What a run says of itself: journal, model card, origin, memory, pictures."""

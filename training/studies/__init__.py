@@ -1,0 +1,1 @@
+"""Trainings compared: few-shot curves, ablations, baselines, averaged weights."""
