@@ -22,7 +22,7 @@ from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
 from gato_core.importers.bags import Bag
 from gato_core.spec import Image, Spec
-from gato_ros import bag_export, bag_reader
+from gato_ros.bags import export, reader
 from gato_sim.arm.arm import NULL_SPACE_ANGLES
 from gato_sim.arm.controller import Controller
 from gato_sim.domains.rgb_stacking.tasks import PINCH_KEY, downward, robot_spec
@@ -48,7 +48,7 @@ def recorded(folder: Path, spec: Spec, num_timesteps: int) -> None:
     action = np.zeros((num_timesteps, spec.action.num_tokens), np.float32)
     reward = np.zeros(num_timesteps, np.float32)
     episode = Episode(observation, action, reward, "bench", "bench", 0, success=True)
-    bag_export.write(folder, spec, episode)
+    export.write(folder, spec, episode)
 
 
 def sized(spec: Spec, height: int, width: int) -> Spec:
@@ -58,12 +58,12 @@ def sized(spec: Spec, height: int, width: int) -> Spec:
 
 def read(folder: Path, spec: Spec) -> int:
     with Bag(folder) as bag:
-        return sum(1 for _ in bag_reader.timesteps(bag_reader.plan(bag, spec, {})))
+        return sum(1 for _ in reader.timesteps(reader.plan(bag, spec, {})))
 
 
 def convert(folder: Path, spec: Spec, out: Path) -> None:
     with Bag(folder) as bag, DatasetWriter(out, spec) as writer:
-        for episode in bag_reader.episodes(bag_reader.plan(bag, spec, {}), "", False):
+        for episode in reader.episodes(reader.plan(bag, spec, {}), "", False):
             writer.add(episode)
 
 

@@ -27,9 +27,10 @@ from ros_answer import answer
 from ros_floor import lateness
 from ros_soak import soak
 
-from gato_ros import paths, realtime, stack
-from gato_ros.realtime import Realtime
-from gato_ros.stopping import Stop, on_signals
+from gato_ros.common import paths, realtime
+from gato_ros.common.realtime import Realtime
+from gato_ros.common.stopping import Stop, on_signals
+from gato_ros.stack import stack
 from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
 from gato_sim.run.provenance import commit, machine
 

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 from ros_robot import Robot, save_trivial_policy
 
-from gato_ros import children, lifecycle, paths, realtime, stack, topics, transport
-from gato_ros.cadence import summary
-from gato_ros.realtime import Realtime
+from gato_ros.common import paths, realtime, topics, transport
+from gato_ros.common.cadence import summary
+from gato_ros.common.realtime import Realtime
+from gato_ros.stack import children, lifecycle, stack
 
 TIMEOUT = 60.0  # s
 WARM_UP = 2.0  # s of states that do not count

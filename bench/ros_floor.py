@@ -7,9 +7,9 @@ import time
 
 import numpy as np
 
-from gato_ros import realtime
-from gato_ros.cadence import summary
-from gato_ros.realtime import Realtime
+from gato_ros.common import realtime
+from gato_ros.common.cadence import summary
+from gato_ros.common.realtime import Realtime
 
 
 def lateness(rate: float, seconds: float, priority: int = 0) -> dict[str, float]:

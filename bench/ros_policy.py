@@ -10,8 +10,8 @@ import sys
 import time
 from pathlib import Path
 
-from gato_ros import ingest, process
-from gato_ros.policy_node import PolicyNode
+from gato_ros.common import ingest, process
+from gato_ros.policy.node import PolicyNode
 
 INSIDE = ("tokenize", "prefill", "decode")
 

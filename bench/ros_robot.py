@@ -14,7 +14,7 @@ from std_msgs.msg import Float64MultiArray
 
 from gato_core import checkpoint
 from gato_core.model import Gato, preset
-from gato_ros import conversion, ingest, topics
+from gato_ros.common import conversion, ingest, topics
 from gato_sim.constants import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 

@@ -14,7 +14,8 @@ import numpy as np
 import yaml
 from ros_robot import save_trivial_policy
 
-from gato_ros import paths, stack
+from gato_ros.common import paths
+from gato_ros.stack import stack
 from gato_sim.constants import NUM_STEPS
 
 PAGE = os.sysconf("SC_PAGE_SIZE")

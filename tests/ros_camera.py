@@ -6,7 +6,7 @@ import time
 import numpy as np
 import rclpy
 
-from gato_ros import conversion, topics
+from gato_ros.common import conversion, topics
 
 rclpy.init(args=[])
 node = rclpy.create_node("camera")

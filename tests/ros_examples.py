@@ -25,8 +25,9 @@ from std_srvs.srv import Trigger
 from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_core.spec import Spec
-from gato_ros import children, conversion, ingest, lifecycle, paths, topics, transport
-from gato_ros.process import spinning
+from gato_ros.common import conversion, ingest, paths, topics, transport
+from gato_ros.common.process import spinning
+from gato_ros.stack import children, lifecycle
 from gato_sim.constants import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
@@ -215,7 +216,7 @@ def joint_state(stamp=None, angles: np.ndarray = ANGLES, finger: float = 0.2) ->
 
 
 def run_stack(arguments: list[str], timeout: float = 120.0) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "gato_ros.stack", *arguments]
+    command = [sys.executable, "-m", "gato_ros.stack.stack", *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from std_msgs.msg import String
 
 from gato_core.policy import StepSeconds
-from gato_ros import process
-from gato_ros.policy_node import PolicyNode
+from gato_ros.common import process
+from gato_ros.policy.node import PolicyNode
 
 
 class OddPolicy:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gato_core.importers.bags import NO_STAMP, Times
-from gato_ros import alignment
+from gato_ros.bags import alignment
 
 PERIOD = 50_000_000
 START = 1_700_000_000_000_000_000  # ns since 1970: more digits than float64 has

@@ -13,9 +13,11 @@ from foreign_bag import picture
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.importers.bags import Bag
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros import bag_export, bag_reader, bag_topics
-from gato_ros.convert import ConvertConfig, convert
-from gato_ros.reading import image_to_array
+from gato_ros.bags import export
+from gato_ros.bags import reader as bag_reader
+from gato_ros.bags import topics as bag_topics
+from gato_ros.bags.convert import ConvertConfig, convert
+from gato_ros.common.reading import image_to_array
 
 ACTION = ("action=/robot/commands",)
 
@@ -56,10 +58,10 @@ def test_dataset_to_recordings_and_back_is_bit_for_bit(tmp_path, spec):
 
 def test_converting_again_adds_only_what_is_new(tmp_path):
     for seed in range(2):
-        bag_export.write(tmp_path / f"bags/{seed}", ARM, demonstration(ARM, seed))
+        export.write(tmp_path / f"bags/{seed}", ARM, demonstration(ARM, seed))
     config = ConvertConfig(tmp_path / "bags", tmp_path / "dataset")
     assert convert(config)["added"] == 2
-    bag_export.write(tmp_path / "bags/2", ARM, demonstration(ARM, 2))
+    export.write(tmp_path / "bags/2", ARM, demonstration(ARM, 2))
     assert convert(config)["added"] == 1
     assert convert(config) | {"recordings": []} == {
         "out": str(tmp_path / "dataset"), "added": 0, "episodes": 3, "recordings": [],
@@ -111,12 +113,12 @@ def test_bag_and_live_give_the_same_arrays(tmp_path):
     from sensor_msgs.msg import CompressedImage, JointState
     from sensor_msgs.msg import Image as ImageMessage
 
-    from gato_ros import ingest
+    from gato_ros.common import ingest
     from gato_sim.arm.controller import Controller
 
     live_types = {"CompressedImage": CompressedImage, "JointState": JointState}
     live_types["Image"] = ImageMessage
-    bag_export.write(tmp_path / "ours", sawyer(), demonstration(sawyer(), 0))
+    export.write(tmp_path / "ours", sawyer(), demonstration(sawyer(), 0))
     for kind in ("Image", "CompressedImage"):
         foreign_recording(tmp_path / kind, camera_type=f"sensor_msgs/msg/{kind}", num_seconds=0.6)
     for name, spec in (("ours", sawyer()), ("Image", ARM), ("CompressedImage", ARM)):
@@ -148,8 +150,8 @@ def test_bag_and_live_give_the_same_arrays(tmp_path):
 def test_conversion_needs_no_ros():
     """A laptop that prepares data has no ROS, and its rosbag2 files come from elsewhere."""
     ros = "rclpy sensor_msgs std_msgs geometry_msgs builtin_interfaces trajectory_msgs"
-    code = f"import sys; sys.modules |= dict.fromkeys({ros.split()}); import gato_ros.convert"
-    code += "; import gato_ros.bag_export"
+    code = f"import sys; sys.modules |= dict.fromkeys({ros.split()}); import gato_ros.bags.convert"
+    code += "; import gato_ros.bags.export"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -188,7 +190,7 @@ def test_a_recording_unlike_the_spec_is_refused(tmp_path, arm_spec, recording, c
 
 
 def test_all_differences_are_listed_at_once(tmp_path):
-    bag_export.write(tmp_path / "bag", ARM, demonstration(ARM, 0))
+    export.write(tmp_path / "bag", ARM, demonstration(ARM, 0))
     limits = ((-1.0,) * 2, (1.0,) * 2)
     other = Spec(
         {"arm/angle": Continuous(*limits, "rad", ("elbow", "hip")), "wrist/pixels": Image(16, 32)},
@@ -211,7 +213,7 @@ def test_another_size_of_camera_is_refused_where_it_would_be_stretched(tmp_path,
 
 
 def test_a_truncated_recording_is_named(tmp_path):
-    bag_export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 200))
+    export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 200))
     file = tmp_path / "bag/bag.mcap"
     file.write_bytes(file.read_bytes()[:-4000])
     with pytest.raises(ValueError, match="bag: damaged or unfinished"):
@@ -220,7 +222,7 @@ def test_a_truncated_recording_is_named(tmp_path):
 
 def test_every_camera_frame_is_decoded_once_and_dropped(tmp_path):
     """Memory holds the messages of one timestep, not of the recording."""
-    bag_export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 50))
+    export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 50))
     with Bag(tmp_path / "bag") as bag:
         plan = bag_reader.plan(bag, ARM, {})
         seen = [number for topic, number, _ in bag.messages({"wrist/color": plan.picks["wrist"]})]

@@ -13,7 +13,7 @@ from test_lerobot_import import foreign
 from gato_core import cli
 from gato_core.dataset import Dataset
 from gato_core.spec import Spec
-from gato_ros import bag_export
+from gato_ros.bags import export
 
 TEXT = (Path(__file__).parents[1] / "docs/data.md").read_text()
 
@@ -28,7 +28,7 @@ def folder(tmp_path, monkeypatch):
     """A folder with all that the page begins with."""
     monkeypatch.chdir(tmp_path)
     for seed in range(2):
-        bag_export.write(tmp_path / f"recordings/{seed}", sawyer(), demonstration(sawyer(), seed))
+        export.write(tmp_path / f"recordings/{seed}", sawyer(), demonstration(sawyer(), seed))
     foreign_recording(tmp_path / "other_robot")
     foreign(tmp_path / "their_lerobot")
     robomimic(tmp_path / "lift.hdf5")

@@ -9,7 +9,7 @@ import pytest
 from gato_core.dataset import Dataset
 from gato_core.importers import robomimic as hdf5
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros.convert import ConvertConfig, convert
+from gato_ros.bags.convert import ConvertConfig, convert
 
 EEF = Continuous((-1.0,) * 3, (1.0,) * 3, "m", ("x", "y", "z"))
 SPEC = Spec(

@@ -10,13 +10,13 @@ import pytest
 from bag_examples import ARM, demonstration, foreign_recording
 
 from gato_core.tools.inspect import inspect, main
-from gato_ros import bag_export
+from gato_ros.bags import export
 
 ARRAY, IMAGE = "std_msgs/msg/Float64MultiArray", "sensor_msgs/msg/Image"
 
 
 def test_a_sound_recording_passes(tmp_path, monkeypatch, capsys):
-    bag_export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 30))
+    export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 30))
     for path in (tmp_path / "bag", tmp_path / "bag/bag.mcap"):
         monkeypatch.setattr(sys, "argv", ["gato inspect", str(path)])
         assert main() == 0
@@ -30,7 +30,7 @@ def test_a_sound_recording_passes(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_is_as_sound_as_its_worst_recording(tmp_path):
-    bag_export.write(tmp_path / "all/one", ARM, demonstration(ARM, 0))
+    export.write(tmp_path / "all/one", ARM, demonstration(ARM, 0))
     foreign_recording(tmp_path / "all/two", num_seconds=0.5, bad_position=float("nan"))
     assert inspect(tmp_path / "all")["sound"]  # a joint that is never known is no problem
     writer = foreign_bag.Writer(tmp_path / "all/three", "", ARRAY, IMAGE)
@@ -51,7 +51,7 @@ def test_a_silent_camera_is_warned_about(tmp_path):
 
 
 def test_a_damaged_recording_is_unsound(tmp_path):
-    bag_export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 60))
+    export.write(tmp_path / "bag", ARM, demonstration(ARM, 0, 60))
     file = tmp_path / "bag/bag.mcap"
     file.write_bytes(file.read_bytes()[:-3000])
     for path in (tmp_path / "bag", file):

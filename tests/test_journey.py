@@ -9,7 +9,7 @@ import ros_examples
 import yaml
 
 from gato_core import cli
-from gato_ros import paths
+from gato_ros.common import paths
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.importers.lerobot import draft_spec, episodes
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tools.inspect import inspect
-from gato_ros.convert import ConvertConfig, convert
+from gato_ros.bags.convert import ConvertConfig, convert
 
 FPS, HEIGHT, WIDTH, SIDE = 10, 64, 96, 16
 LENGTHS = (20, 13, 9)

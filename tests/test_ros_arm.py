@@ -19,10 +19,10 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from gato_core.spec import Spec
-from gato_ros import conversion, paths, topics
-from gato_ros.policy_node import PolicyNode
-from gato_ros.process import spinning
-from gato_ros.stopping import Stop
+from gato_ros.common import conversion, paths, topics
+from gato_ros.common.process import spinning
+from gato_ros.common.stopping import Stop
+from gato_ros.policy.node import PolicyNode
 from gato_sim.arm.controller import Controller
 
 REST = [0.0, 0.6, 0.0, 1.5, 0.0, 1.04, 0.0]

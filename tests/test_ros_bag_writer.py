@@ -12,7 +12,7 @@ from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
 
-from gato_ros.bag_writer import METADATA, BagWriter, Topic, repair, unfinished
+from gato_ros.bags.writer import METADATA, BagWriter, Topic, repair, unfinished
 
 JOINTS, START = "/joint_states", "/episode_start"
 TOPICS = [
@@ -23,7 +23,7 @@ TYPES = get_typestore(Stores.ROS2_KILTED)
 FILL = """
 import sys
 from pathlib import Path
-from gato_ros.bag_writer import BagWriter
+from gato_ros.bags.writer import BagWriter
 import test_ros_bag_writer as this
 writer = BagWriter(Path(sys.argv[1]), this.TOPICS, {"spec": "{}"})
 for number in range(20_000):

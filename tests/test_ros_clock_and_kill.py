@@ -11,7 +11,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
-from gato_ros import conversion, diagnostics, topics
+from gato_ros.common import conversion, diagnostics, topics
 
 SECOND = 1_000_000_000
 STEP = SECOND // 20

@@ -11,7 +11,7 @@ from rclpy.parameter import Parameter
 from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_core.spec import Spec
-from gato_ros.policy_node import PolicyNode
+from gato_ros.policy.node import PolicyNode
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 # A node whose constructor raised may linger in the graph: keep it from the nodes of other tests.

@@ -9,7 +9,8 @@ import rclpy
 import ros_examples
 import yaml
 
-from gato_ros import policy_parameters, topics
+from gato_ros.common import topics
+from gato_ros.policy import parameters
 from gato_sim.arm import arm
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,7 @@ def test_the_parameter_table_names_exactly_the_policy_nodes():
         try:
             node = rclpy.create_node("policy_node")
             before = set(node._parameters) - {"use_sim_time"}
-            policy_parameters.declare_all(node)
+            parameters.declare_all(node)
             declared = set(node._parameters) - before
             node.destroy_node()
         finally:
@@ -67,7 +68,7 @@ def test_example_parameters_are_the_nodes_own(name):
         rclpy.init(args=["--ros-args", "--params-file", str(ROOT / "config" / name)])
         try:
             node = rclpy.create_node("policy_node")
-            robot = policy_parameters.declare_all(node).robot()
+            robot = parameters.declare_all(node).robot()
             node.destroy_node()
         finally:
             rclpy.try_shutdown()

@@ -18,7 +18,7 @@ from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 
-from gato_ros import conversion, diagnostics, topics
+from gato_ros.common import conversion, diagnostics, topics
 
 IMAGE = topics.image("basket_front_left")
 JOINTS = topics.JOINT_STATES

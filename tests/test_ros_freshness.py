@@ -6,11 +6,11 @@ from rclpy.clock import ROSClock
 from rclpy.clock_type import ClockType
 from rclpy.time import Time
 
-from gato_ros.cadence import Cadence
-from gato_ros.freshness import Latest, Limits, Sample, stale_streams
-from gato_ros.pacing import Pace
-from gato_ros.robot_side import CommandInput
-from gato_ros.triggers import ClockTrigger, StateTrigger
+from gato_ros.common.cadence import Cadence
+from gato_ros.policy.triggers import ClockTrigger, StateTrigger
+from gato_ros.safety.freshness import Latest, Limits, Sample, stale_streams
+from gato_ros.sim.motors import CommandInput
+from gato_ros.sim.pacing import Pace
 
 LIMITS = Limits(arrival=0.15, stamp=0.2, wall=1.0)
 MS = 1_000_000

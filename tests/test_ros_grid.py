@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from gato_ros.freshness import Latest, Sample
-from gato_ros.grid import StampGrid
-from gato_ros.triggers import StateTrigger
+from gato_ros.policy.grid import StampGrid
+from gato_ros.policy.triggers import StateTrigger
+from gato_ros.safety.freshness import Latest, Sample
 
 PERIOD = 50_000_000  # ns
 START = 100.0  # control timesteps

@@ -5,7 +5,7 @@ from ros_examples import CAMERAS, joint_state
 from sensor_msgs.msg import JointState
 
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros import conversion, ingest
+from gato_ros.common import conversion, ingest
 from gato_sim.arm.controller import Controller
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 

@@ -8,7 +8,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from ros_examples import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, FakeSensors
 from std_msgs.msg import Float64MultiArray
 
-from gato_ros import diagnostics, topics
+from gato_ros.common import diagnostics, topics
 
 IMAGE = topics.image("basket_front_left")
 

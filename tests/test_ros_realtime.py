@@ -15,8 +15,9 @@ import ros_examples
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
 
-from gato_ros import children, diagnostics, paths, realtime, topics
-from gato_ros.realtime import Realtime
+from gato_ros.common import diagnostics, paths, realtime, topics
+from gato_ros.common.realtime import Realtime
+from gato_ros.stack import children
 
 PRIORITY = 12
 ASKED = {"realtime.priority": PRIORITY, "realtime.lock_memory": True}

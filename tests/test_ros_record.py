@@ -8,8 +8,8 @@ import yaml
 
 import gato_sim
 from gato_core.dataset import Dataset
-from gato_ros import paths
-from gato_ros.convert import ConvertConfig, convert
+from gato_ros.bags.convert import ConvertConfig, convert
+from gato_ros.common import paths
 from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
 from gato_sim.domains.rgb_stacking.tasks import policy_observation, robot_spec
 

@@ -17,9 +17,9 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from gato_core.spec import Spec
-from gato_ros import conversion, topics
-from gato_ros.bag_writer import unfinished
-from gato_ros.labels import action_message
+from gato_ros.bags.writer import unfinished
+from gato_ros.common import conversion, topics
+from gato_ros.common.labels import action_message
 from gato_sim.domains.rgb_stacking.tasks import ACTION, robot_spec
 
 JOINTS = f"/{topics.JOINT_STATES}"

@@ -6,7 +6,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
 from std_msgs.msg import Float64MultiArray
 
-from gato_ros import diagnostics, topics
+from gato_ros.common import diagnostics, topics
 
 DELAY = 0.045  # s, of control timesteps of 0.05
 

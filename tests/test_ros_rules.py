@@ -11,17 +11,14 @@ import rclpy
 import ros_examples
 import yaml
 
-from gato_ros import (
-    policy_parameters,
-    recorder_parameters,
-    sim_parameters,
-    status_node,
-    teleop_parameters,
-    viewer_node,
-)
+from gato_ros.policy import parameters as policy_parameters
+from gato_ros.recorder import parameters as recorder_parameters
+from gato_ros.sim import parameters as sim_parameters
+from gato_ros.teleop import parameters as teleop_parameters
+from gato_ros.view import status, viewer
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "ros2_ws/src/gato_ros/gato_ros").glob("*.py"))
+SOURCES = sorted((ROOT / "ros2_ws/src/gato_ros/gato_ros").rglob("*.py"))
 SOURCES += sorted((ROOT / "launch").glob("*.py"))
 
 
@@ -81,8 +78,8 @@ def flat(params: dict, prefix: str = "") -> dict:
         ("policy_node", policy_parameters.declare_all),
         ("recorder", recorder_parameters.declare_all),
         ("teleop", teleop_parameters.declare_all),
-        ("viewer", viewer_node.declare_all),
-        ("status_node", status_node.declare_all),
+        ("viewer", viewer.declare_all),
+        ("status_node", status.declare_all),
     ],
 )
 def test_parameter_file_names_exactly_the_parameters_of_its_nodes(name, declare_all):
@@ -107,7 +104,7 @@ def test_parameter_file_names_exactly_the_parameters_of_its_nodes(name, declare_
 def test_a_hail_of_signals_ends_a_node_once():
     """Handlers set a threading.Event: one that came while another set it waited for itself."""
     code = (
-        "import time\nfrom gato_ros.stopping import on_signals\n"
+        "import time\nfrom gato_ros.common.stopping import on_signals\n"
         "stop = on_signals(); print('ready', flush=True)\n"
         "while not stop.is_set():\n    stop.wait(0.001)\n"
         "stop.wait(60); time.sleep(1); print('ended')"

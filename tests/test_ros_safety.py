@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sensor_msgs.msg import JointState
 
-from gato_ros.freshness import Sample
-from gato_ros.frozen import FrozenWatch
-from gato_ros.safety import CLAMPS, Limiter, SafetyLimits
+from gato_ros.safety.freshness import Sample
+from gato_ros.safety.frozen import FrozenWatch
+from gato_ros.safety.limits import CLAMPS, Limiter, SafetyLimits
 from gato_sim.arm import inverse_kinematics
 from gato_sim.arm.arm import sawyer
 from gato_sim.arm.controller import Controller

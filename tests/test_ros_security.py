@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ros_examples
 
-from gato_ros import transport
+from gato_ros.common import transport
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("gato_core", "sim", "training", "ros2_ws/src", "launch", "bench")

@@ -11,9 +11,9 @@ from std_msgs.msg import Float64MultiArray, String
 from std_srvs.srv import SetBool
 
 import gato_sim
-from gato_ros import conversion, topics
-from gato_ros.sim_faults import Faults
-from gato_ros.sim_output import camera_info
+from gato_ros.common import conversion, topics
+from gato_ros.sim.faults import Faults
+from gato_ros.sim.sensors import camera_info
 from gato_sim.domains.rgb_stacking.tasks import view_image
 
 TASK, SEED = "rgb_test_triplet3", 7

@@ -12,7 +12,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 import gato_sim
-from gato_ros import conversion, ingest, topics
+from gato_ros.common import conversion, ingest, topics
 from gato_sim.arm.controller import Controller
 from gato_sim.domains.rgb_stacking.tasks import policy_observation, robot_spec
 

@@ -17,7 +17,7 @@ from std_msgs.msg import Float64MultiArray
 
 import gato_sim
 from gato_core.policy import GatoPolicy
-from gato_ros import paths, topics
+from gato_ros.common import paths, topics
 from gato_sim.domains.rgb_stacking.tasks import policy_observation
 
 NUM_STEPS = 30
@@ -100,7 +100,7 @@ def test_clock_driven_trajectories_control_the_robot_too(tmp_path, checkpoint):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_or_killed_it_leaves_no_node(number, tmp_path, checkpoint):
-    command = [sys.executable, "-m", "gato_ros.stack", "--checkpoint", str(checkpoint)]
+    command = [sys.executable, "-m", "gato_ros.stack.stack", "--checkpoint", str(checkpoint)]
     command += ["--out", str(tmp_path / "out"), "--params-file", str(params_file(tmp_path))]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ

@@ -7,7 +7,7 @@ import ros_examples
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
 
-from gato_ros import topics
+from gato_ros.common import topics
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
-from gato_ros import topics
-from gato_ros.teleop import KEY_HOLD, Buttons, Joystick, Keyboard, Speeds, keys_in
+from gato_ros.common import topics
+from gato_ros.teleop.devices import KEY_HOLD, Buttons, Joystick, Keyboard, Speeds, keys_in
 from gato_sim.constants import GRIPPER_LIMIT
 
 SPEEDS = Speeds(linear=0.05, yaw=0.5)

@@ -16,8 +16,8 @@ import ros_examples
 from ros_examples import CAMERAS, FakeSensors
 from std_msgs.msg import Float64MultiArray, String
 
-from gato_ros import conversion, topics
-from gato_ros.viewer_server import Board, serve, to_json
+from gato_ros.common import conversion, topics
+from gato_ros.view.server import Board, serve, to_json
 
 COLOR = (200, 40, 90)
 

@@ -10,8 +10,8 @@ setup(
     maintainer="The Gato robotics stack developers",
     maintainer_email="gato-stack@example.com",
     python_requires=">=3.10",
-    packages=find_packages(include=["gato_ros"]),
-    package_data={"gato_ros": ["viewer.html"]},
+    packages=find_packages(include=["gato_ros", "gato_ros.*"]),
+    package_data={"gato_ros.view": ["viewer.html"]},
     # the nodes also need gato_core and gato_sim, which the package gato_bringup installs
     install_requires=["numpy>=2", "opencv-python-headless", "setuptools", "mcap", "rosbags"],
     extras_require={"test": ["pytest"]},

@@ -12,8 +12,8 @@ import sys
 
 def policy_node() -> int:
     _end_quietly()
-    from gato_ros import process
-    from gato_ros.policy_node import PolicyNode
+    from gato_ros.common import process
+    from gato_ros.policy.node import PolicyNode
 
     return process.run(PolicyNode, PolicyNode.run)
 
@@ -22,40 +22,40 @@ def sim_node() -> int:
     _end_quietly()
     # a software renderer would spread over the cores that the policy needs
     os.environ.setdefault("LP_NUM_THREADS", "1")
-    from gato_ros import process
-    from gato_ros.sim_node import SimNode
+    from gato_ros.common import process
+    from gato_ros.sim.node import SimNode
 
     return process.run(SimNode, SimNode.run)
 
 
 def status_node() -> int:
     _end_quietly()
-    from gato_ros import process
-    from gato_ros.status_node import StatusNode
+    from gato_ros.common import process
+    from gato_ros.view.status import StatusNode
 
     return process.run(StatusNode, StatusNode.run)
 
 
 def recorder() -> int:
     _end_quietly()
-    from gato_ros import process
-    from gato_ros.recorder_node import RecorderNode
+    from gato_ros.common import process
+    from gato_ros.recorder.node import RecorderNode
 
     return process.run(RecorderNode, RecorderNode.run)
 
 
 def teleop() -> int:
     _end_quietly()
-    from gato_ros import process
-    from gato_ros.teleop_node import TeleopNode
+    from gato_ros.common import process
+    from gato_ros.teleop.node import TeleopNode
 
     return process.run(TeleopNode, TeleopNode.run)
 
 
 def viewer() -> int:
     _end_quietly()
-    from gato_ros import process
-    from gato_ros.viewer_node import ViewerNode
+    from gato_ros.common import process
+    from gato_ros.view.viewer import ViewerNode
 
     return process.run(ViewerNode, ViewerNode.run)
 

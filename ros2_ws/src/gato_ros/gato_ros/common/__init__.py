@@ -1,0 +1,1 @@
+"""What every node needs: messages, topics, parameters, processes."""

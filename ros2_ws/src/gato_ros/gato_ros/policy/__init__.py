@@ -1,0 +1,1 @@
+"""The policy as a managed node, and its control loop."""

@@ -1,0 +1,1 @@
+"""The recorder: topics to rosbag2 folders."""

@@ -1,0 +1,1 @@
+"""All nodes together, started and ended: `gato stack`."""
