@@ -1,7 +1,7 @@
 # make stack   installs everything into .venv and runs robot, policy and status view over ROS 2
 # make test    installs the same and runs all tests
 # make test-jazzy   runs the ROS tests with the packages of ROS 2 Jazzy, in an environment of its own
-# ARGS are passed on: make stack ARGS="--episodes 2", make test ARGS="tests/test_model.py"
+# ARGS are passed on: make stack ARGS="--episodes 2", make test ARGS="tests/core/test_model.py"
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
@@ -20,7 +20,7 @@ test: install
 
 test-jazzy: $(JAZZY)/.installed
 	@env -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPLETE \
-		$(JAZZY)/bin/python -m pytest $(or $(ARGS),$(wildcard tests/test_ros_*.py))
+		$(JAZZY)/bin/python -m pytest $(or $(ARGS),tests/ros)
 
 lint: install
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,181 @@
+"""An exported checkpoint decides as torch does, past its window, and needs no torch to run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import demonstration
+import numpy as np
+import pytest
+import torch
+from core_examples import SMALL, episode, random_model, tiny
+
+from gato_core import checkpoint
+from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.onnx import OnnxPolicy, choose_providers, export, main
+from gato_core.deploy.packed import pack
+from gato_core.model import Gato, preset
+from gato_core.policy import GatoPolicy
+from gato_core.tokenizer import Tokenizer
+
+pytest.importorskip("onnx")
+CASES = [
+    ("rotary", "autoregressive", True),
+    ("relative", "autoregressive", False),
+    ("rotary", "parallel", False),
+    ("relative", "parallel", True),
+]
+SHIPPED = Path(__file__).parents[3] / "checkpoints/control"
+CPU = ["CPUExecutionProvider"]
+
+
+def act(policy, stream):
+    return np.stack([policy.step(observation) for observation in stream])
+
+
+@pytest.fixture(scope="module")
+def seen():
+    """A real robot's Spec and a demonstration."""
+    return demonstration.load()
+
+
+@pytest.fixture(scope="module", params=CASES, ids=str)
+def exported(request, tmp_path_factory, seen):
+    """A model, the file it was exported to, and whether prompts are kept."""
+    positions, action_mode, keep_prompt = request.param
+    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
+    model = random_model(config)
+    out = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    export(model, seen[0], out, keep_prompt=keep_prompt)
+    return model, out, keep_prompt
+
+
+def test_every_token_is_the_one_torch_chooses(exported, seen):
+    """On 200 timesteps of a demonstration, fifty windows; then in an episode with a prompt."""
+    model, out, keep_prompt = exported
+    spec, shown = seen
+    onnx_policy = OnnxPolicy(out, threads=1, providers=CPU)
+    assert onnx_policy.spec == spec
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    policies = GatoPolicy(model, tokenizer, keep_prompt=keep_prompt), onnx_policy
+    for prompt, num in ((None, 200), (demonstration.timesteps(shown, 90, 93), 20)):
+        actions = []
+        for policy in policies:
+            policy.reset(prompt)
+            actions.append(act(policy, demonstration.observations(shown, num)))
+        assert np.array_equal(*actions)
+        assert len(np.unique(actions[0], axis=0)) > 5
+
+
+def test_the_shipped_policy_decides_alike_however_it_is_run(tmp_path, seen):
+    """Packed, of static shapes, by ONNX Runtime: 99 of 100 tokens, as trained logits lie close.
+
+    Where this says that the Specs differ, record anew: tests/demonstration.py tells how.
+    """
+    loaded = checkpoint.load(SHIPPED)
+    spec, shown = seen
+    assert loaded.spec.differences(spec) == []
+    export(loaded.model, spec, tmp_path / "control.onnx")
+    policies = [
+        GatoPolicy(loaded.model, loaded.tokenizer),
+        StaticPolicy(loaded.model, loaded.tokenizer),
+        GatoPolicy(pack(checkpoint.load(SHIPPED).model), loaded.tokenizer),
+        OnnxPolicy(tmp_path / "control.onnx", threads=1, providers=CPU),
+    ]
+    stream = demonstration.observations(shown, 200)
+    expected, *others = (act(policy, stream) for policy in policies)
+    for got in others:
+        assert np.mean(got == expected) >= 0.99
+
+
+def test_accelerators_come_first_where_they_are_present():
+    """As ONNX Runtime lists what it was built with."""
+    tensorrt, cuda, cpu = "TensorrtExecutionProvider", "CUDAExecutionProvider", CPU[0]
+    assert choose_providers([tensorrt, cuda, cpu]) == [tensorrt, cuda, cpu]
+    assert choose_providers([cpu, "AzureExecutionProvider", cuda]) == [cuda, cpu]
+    assert choose_providers(["AzureExecutionProvider", cpu]) == [cpu]
+    assert choose_providers([cuda, cpu], [cpu]) == [cpu]
+    with pytest.raises(ValueError, match=r"expected some of \['CPU.*got \['CUDA"):
+        choose_providers([cpu], [cuda])
+
+
+def test_exporting_leaves_the_model_acting(exported):
+    """It once came back in training mode, where patches take random places in their images."""
+    assert not any(module.training for module in exported[0].modules())
+
+
+def test_the_same_seed_draws_the_same_actions(exported, seen):
+    stream = demonstration.observations(seen[1], 4)
+    first, again, other = (
+        act(OnnxPolicy(exported[1], temperature=1.0, seed=seed, threads=1), stream)
+        for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("exported", CASES[:1], indirect=True)
+def test_it_runs_where_torch_is_not_installed(exported):
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from gato_core.deploy.onnx import OnnxPolicy\n"
+        f"OnnxPolicy({str(exported[1])!r}, threads=1).reset()"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("exported", CASES[:1], indirect=True)
+def test_what_does_not_fit_is_refused_before_anything_is_remembered(exported, seen):
+    """A prompt that leaves no room, one of another robot, and a value that is no number."""
+    spec, shown = seen
+    policy = OnnxPolicy(exported[1], threads=1)
+    good = demonstration.observations(shown, 3)
+    expected = act(policy, good)
+    with pytest.raises(ValueError, match="prompt: expected fewer timesteps .* context's 4, got 4"):
+        policy.reset(demonstration.timesteps(shown, 0, 4))
+    with pytest.raises(ValueError, match=r"action: expected \(2, 5\), got \(2, 3\)"):
+        policy.reset(episode(SMALL, np.random.default_rng(0), 2))
+    policy.reset()
+    policy.step(good[0])
+    with pytest.raises(ValueError, match=r"sawyer/joints/angle: .*NaN or infinity in \['right_j0'"):
+        policy.step(good[1] | {"sawyer/joints/angle": np.full(7, np.nan, np.float32)})
+    assert np.array_equal(act(policy, good[1:]), expected[1:])
+
+
+@pytest.mark.parametrize("exported", CASES[:1], indirect=True)
+def test_another_file_is_refused(tmp_path, exported):
+    onnx = pytest.importorskip("onnx")
+    with pytest.raises(FileNotFoundError, match="expected an exported checkpoint, got no file"):
+        OnnxPolicy(tmp_path / "none.onnx")
+    proto = onnx.load(exported[1])
+    del proto.metadata_props[:]
+    onnx.save(proto, tmp_path / "other.onnx")
+    with pytest.raises(ValueError, match="expected a checkpoint exported with .* got None"):
+        OnnxPolicy(tmp_path / "other.onnx")
+
+
+def test_the_command_proves_what_it_exports(tmp_path, monkeypatch, capsys):
+    """Cameras of different sizes, neither of them square as a whole."""
+    model = random_model(tiny())
+    checkpoint.save(tmp_path / "small", model, model.config, SMALL, {})
+    words = [str(tmp_path / "small"), "--out", str(tmp_path / "small.onnx"), "--keep-prompt"]
+    monkeypatch.setattr(sys, "argv", ["gato export", *words])
+    assert main() == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["agreement"] == 1.0
+    assert found["bytes"] == (tmp_path / "small.onnx").stat().st_size
+
+
+def test_weights_beyond_a_protobuf_are_refused(tmp_path):
+    with torch.device("meta"):
+        model = Gato(preset("1.2b"))
+    with pytest.raises(ValueError, match="expected weights of at most 2 GB, got 4.7 GB"):
+        export(model, SMALL, tmp_path / "large.onnx")
+
+
+def test_what_is_no_checkpoint_is_not_exported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gato export", str(tmp_path / "none")])
+    assert main() == 1
+    assert "expected a checkpoint's config.json, got no file" in capsys.readouterr().err
