@@ -14,11 +14,8 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = sorted(path.parent for path in ROOT.glob("checkpoints/*/results/*/settings.json"))
 PUBLISHED = {  # whose table the README has, and those of which it has the last cell
     "control/skill-generalization-benchmark": True,
-    "control/skill-generalization-benchmark-t0": False,
     "control/skill-generalization-stable": False,
-    "control/skill-generalization-stable-t0": False,
     "mastery/skill-mastery-benchmark": False,
-    "mastery/skill-mastery-benchmark-t0": False,
 }
 TITLES = {
     "success_end": "success at the end, %",
