@@ -17,7 +17,7 @@ import pyarrow as pa
 from gato_core.data import features
 from gato_core.data import folder as lerobot
 from gato_core.data import statistics as feature_statistics
-from gato_core.data.features import ACTION, PRIVILEGED, REWARD, STATE
+from gato_core.data.features import ACTION, EXECUTED, PRIVILEGED, REWARD, STATE
 from gato_core.data.writer import DatasetWriter as DatasetWriter
 from gato_core.episode import Episode
 
@@ -36,9 +36,9 @@ class Dataset:
     """Reads a dataset folder; images are decoded on demand and kept while `memory_gb` allows.
 
     rows: one dict per episode, the columns of meta/episodes without statistics, `gato/success`,
-    `gato/seed`, `gato/source` and `gato/info` (JSON) among them. Safe to read from several threads.
-    Raises FileNotFoundError when a file is missing, ValueError when one is damaged, naming it, or
-    when features or rate are not what the Spec says, with every difference.
+    `gato/terminated`, `gato/seed`, `gato/source` and `gato/info` (JSON) among them. Safe to read
+    from several threads. Raises FileNotFoundError when a file is missing, ValueError when one is
+    damaged, naming it, or when features or rate are not what the Spec says, with every difference.
     """
 
     def __init__(self, root: str | Path, *, memory_gb: float = 8.0) -> None:
@@ -107,12 +107,14 @@ class Dataset:
     def _check_features(self) -> None:
         """Notes cameras and numbers; raises ValueError where the folder is unlike the Spec."""
         table = self.info["features"]
-        own = {*self._columns.values(), ACTION}
+        executed = EXECUTED in table
+        own = {*self._columns.values(), ACTION} | ({EXECUTED} if executed else set())
         cameras = [n for n in own if n in table and table[n]["dtype"] in ("image", "video")]
         self._cameras = {name: tuple(table[name]["shape"]) for name in sorted(cameras)}
-        extra = {name for name in table if name.startswith(PRIVILEGED) or name == REWARD}
-        self._numbers = sorted((own & table.keys() | extra) - self._cameras.keys())
-        problems = features.differences(features.features(self.spec, {}), table, sorted(own))
+        extra = {name for name in table if name.startswith(PRIVILEGED)} | {REWARD}
+        self._numbers = sorted(((own | extra) & table.keys()) - self._cameras.keys())
+        expected = features.features(self.spec, {}, executed=executed)
+        problems = features.differences(expected, table, sorted(own))
         rate = 1 / self.spec.control_timestep
         if abs(self.info["fps"] - rate) > 1e-3:
             problems.append(f"fps: expected {rate:g} by the Spec, got {self.info['fps']}")
@@ -185,6 +187,8 @@ class Dataset:
             source=row["gato/source"],
             seed=row["gato/seed"],
             success=row["gato/success"],
+            executed=arrays.get(EXECUTED),
+            terminated=row["gato/terminated"],
             privileged={
                 name.removeprefix(PRIVILEGED): value
                 for name, value in arrays.items()

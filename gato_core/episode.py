@@ -15,6 +15,10 @@ class Episode:
 
     observation: {key: (T, *shape)} exactly as the Spec's modalities say, before each action.
     action: float32 (T, A), the label a policy should imitate, in the Spec's unit.
+    executed: like action, what the robot did instead, where noise or another policy acted; None
+    where nobody says, and then it did the action.
+    terminated: whether the task itself ended after the last timestep, so that no reward can follow;
+    False where time ran out or the recording just stops.
     reward: float32 (T,), received after each action.
     privileged: {key: float32 (T, n)}, simulator ground truth; never part of an observation.
     source says who acted (e.g. "expert", a checkpoint's name), `info` what made it (physics,
@@ -30,6 +34,8 @@ class Episode:
     success: bool
     privileged: dict[str, np.ndarray] = field(default_factory=dict)
     info: dict = field(default_factory=dict)
+    executed: np.ndarray | None = None
+    terminated: bool = False
 
     def __len__(self) -> int:
         return len(self.action)
@@ -39,20 +45,24 @@ class Episode:
         num_timesteps = len(self.action)
         if num_timesteps == 0:
             raise ValueError("episode: expected at least one timestep, got none")
-        if self.action.shape != (num_timesteps, *spec.action.shape):
-            raise ValueError(
-                f"action: expected ({num_timesteps}, {spec.action.num_tokens}), "
-                f"got {self.action.shape}"
-            )
-        if not np.isfinite(self.action).all():
-            step, dimension = np.argwhere(~np.isfinite(self.action))[0]
-            raise ValueError(
-                f"action: expected finite values, got {self.action[step]} at timestep {step} "
-                f"({spec.action.names[dimension]})"
-            )
+        _check_action("action", self.action, num_timesteps, spec)
+        if self.executed is not None:
+            _check_action("executed", self.executed, num_timesteps, spec)
         arrays = self.observation | self.privileged | {"reward": self.reward}
         for key, value in arrays.items():
             if len(value) != num_timesteps:
                 raise ValueError(f"{key}: expected {num_timesteps} timesteps, got {len(value)}")
         for t in range(num_timesteps):
             spec.check_observation({key: value[t] for key, value in self.observation.items()})
+
+
+def _check_action(name: str, action: np.ndarray, num_timesteps: int, spec: Spec) -> None:
+    expected = (num_timesteps, *spec.action.shape)
+    if action.shape != expected:
+        raise ValueError(f"{name}: expected {expected}, got {action.shape}")
+    if not np.isfinite(action).all():
+        step, dimension = np.argwhere(~np.isfinite(action))[0]
+        raise ValueError(
+            f"{name}: expected finite values, got {action[step]} at timestep {step} "
+            f"({spec.action.names[dimension]})"
+        )

@@ -5,6 +5,7 @@ Layout of one row (timestep), for a Spec with cameras, continuous and integer ob
     observation.state             float32, concatenated    all Continuous, in key order
     observation.<key>             int64                    one per Discrete or Text
     action                        float32 or int64
+    executed                      like action              what was done, where it was recorded
     privileged.<key>              float32                  simulator truth, never an observation
     next.reward, next.done, next.success; timestamp, frame_index, episode_index, index, task_index
 """
@@ -23,6 +24,7 @@ from gato_core.spec import Continuous, Image, Spec
 
 STATE = "observation.state"
 ACTION = "action"
+EXECUTED = "executed"
 REWARD = "next.reward"
 SUCCESS = "next.success"
 PRIVILEGED = "privileged."
@@ -69,8 +71,13 @@ def state_slices(spec: Spec) -> dict[str, slice]:
     return slices
 
 
-def features(spec: Spec, privileged: Mapping[str, int]) -> dict[str, dict]:
-    """The `features` table of meta/info.json; privileged: {key: number of values}."""
+def features(
+    spec: Spec, privileged: Mapping[str, int], *, executed: bool = False
+) -> dict[str, dict]:
+    """The `features` table of meta/info.json; privileged: {key: number of values}.
+
+    executed: whether there is a column of what was done, beside the labels.
+    """
     table: dict[str, dict] = {}
     names = feature_names(spec)
     for key, modality in spec.observation.items():
@@ -84,7 +91,8 @@ def features(spec: Spec, privileged: Mapping[str, int]) -> dict[str, dict]:
     if state:
         table[STATE] = _feature("float32", (len(state),), state)
     dtype = "float32" if isinstance(spec.action, Continuous) else "int64"
-    table[ACTION] = _feature(dtype, spec.action.shape, list(spec.action.names))
+    for name in (ACTION, EXECUTED) if executed else (ACTION,):
+        table[name] = _feature(dtype, spec.action.shape, list(spec.action.names))
     for key, size in sorted(privileged.items()):
         labels = [f"{key}/{i}" for i in range(size)]
         table[PRIVILEGED + key] = _feature("float32", (size,), labels)
@@ -147,6 +155,8 @@ def columns(episode: Episode, spec: Spec) -> dict[str, np.ndarray]:
         arrays[STATE] = np.concatenate(parts, axis=1)
     dtype = np.float32 if isinstance(spec.action, Continuous) else np.int64
     arrays[ACTION] = np.asarray(episode.action, dtype)
+    if episode.executed is not None:
+        arrays[EXECUTED] = np.asarray(episode.executed, dtype)
     for key, value in episode.privileged.items():
         arrays[PRIVILEGED + key] = np.asarray(value, np.float32).reshape(len(episode), -1)
     last = np.arange(len(episode)) == len(episode) - 1

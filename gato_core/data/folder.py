@@ -72,6 +72,7 @@ def read_rows(root: Path, info: Mapping, *, statistics: bool = False) -> list[di
     if [row["episode_index"] for row in rows] != list(range(total)):
         raise ValueError(f"{root}/meta/episodes: expected episodes 0..{total - 1} in order")
     foreign = {"gato/success": True, "gato/source": "lerobot", "gato/info": "{}"}
+    foreign["gato/terminated"] = False
     return [
         foreign | {"gato/task": row["tasks"][0], "gato/seed": row["episode_index"]} | row
         for row in rows

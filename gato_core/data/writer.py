@@ -92,7 +92,8 @@ class DatasetWriter:
         """Checks, encodes and queues an episode. Raises ValueError or KeyError if it is unsound."""
         episode.check(self.spec)
         sizes = {key: int(np.prod(v.shape[1:])) for key, v in episode.privileged.items()}
-        table = features.features(self.spec, sizes)
+        executed = episode.executed is not None
+        table = features.features(self.spec, sizes, executed=executed)
         if self._features is None:
             self._features = table
         elif self._features != table:
@@ -101,7 +102,13 @@ class DatasetWriter:
                 for key, value in self._features.items()
                 if key.startswith(PRIVILEGED)
             }
-            raise ValueError(f"privileged: expected {expected} as in {self.root}, got {sizes}")
+            if expected != sizes:
+                raise ValueError(f"privileged: expected {expected} as in {self.root}, got {sizes}")
+            there = "executed" in self._features
+            raise ValueError(
+                f"executed: expected {'actions' if there else 'none'} as in {self.root}, "
+                f"got {'actions' if executed else 'none'}"
+            )
         arrays = features.columns(episode, self.spec)
         features.check_finite(arrays, self._features, "episode")
         row = self._episode_row(episode)
@@ -179,6 +186,7 @@ class DatasetWriter:
             "gato/task": episode.task,
             "gato/seed": int(episode.seed),
             "gato/success": bool(episode.success),
+            "gato/terminated": bool(episode.terminated),
             "gato/source": episode.source,
             "gato/info": json.dumps(episode.info),
         }

@@ -28,6 +28,20 @@ def test_what_is_written_is_read_bit_for_bit(tmp_path, memory_gb):
         assert_equal(dataset.episode(seed), expected)
 
 
+def test_what_was_done_instead_of_the_label_and_whether_the_task_ended_are_kept(tmp_path):
+    one, two = make_episode(0, 5), make_episode(1, 6)
+    one.executed, two.executed, two.terminated = one.action / 2, two.action * 0, True
+    with DatasetWriter(tmp_path, SPEC) as writer:
+        writer.add(one)
+        writer.add(two)
+        with pytest.raises(ValueError, match="executed: expected actions as in .*, got none"):
+            writer.add(make_episode(2, 5))
+    dataset = Dataset(tmp_path)
+    np.testing.assert_array_equal(dataset.read(0, 1, 4).executed, one.action[1:4] / 2)
+    np.testing.assert_array_equal(dataset.episode(1).executed, two.executed)
+    assert [dataset.episode(i).terminated for i in range(2)] == [False, True]
+
+
 def test_reading_gives_arrays_of_its_own(tmp_path):
     write(tmp_path, [1])
     dataset = Dataset(tmp_path)
