@@ -35,10 +35,11 @@ class _Stored:
 class Dataset:
     """Reads a dataset folder; images are decoded on demand and kept while `memory_gb` allows.
 
-    rows: one dict per episode, the columns of meta/episodes without statistics, `gato/success`,
-    `gato/terminated`, `gato/seed`, `gato/source` and `gato/info` (JSON) among them. Safe to read
-    from several threads. Raises FileNotFoundError when a file is missing, ValueError when one is
-    damaged, naming it, or when features or rate are not what the Spec says, with every difference.
+    rows: one dict per episode, the columns of meta/episodes without statistics, `gato/task`,
+    `gato/success`, `gato/terminated`, `gato/seed`, `gato/source` and `gato/info` (JSON) among them.
+    Safe to read from several threads. Raises FileNotFoundError when a file is missing, ValueError
+    when one is damaged, naming it, or when features or rate are not what the Spec says, with every
+    difference.
     """
 
     def __init__(self, root: str | Path, *, memory_gb: float = 8.0) -> None:
@@ -69,6 +70,11 @@ class Dataset:
     def successes(self) -> np.ndarray:
         """bool (num_episodes,)"""
         return np.array([row["gato/success"] for row in self.rows], bool)
+
+    def information(self, name: str) -> list:
+        """What the episodes' `info` say under this name, of those that say it."""
+        infos = [json.loads(row["gato/info"]) for row in self.rows]
+        return [info[name] for info in infos if info.get(name) is not None]
 
     def episode(self, i: int) -> Episode:
         """The whole i-th episode."""

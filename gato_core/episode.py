@@ -21,6 +21,7 @@ class Episode:
     False where time ran out or the recording just stops.
     reward: float32 (T,), received after each action.
     privileged: {key: float32 (T, n)}, simulator ground truth; never part of an observation.
+    task says what was to be done, in words that other episodes of the same task share.
     source says who acted (e.g. "expert", a checkpoint's name), `info` what made it (physics,
     versions, object ids); it must be JSON-ready.
     """

@@ -28,7 +28,7 @@ from gato_sim import suites
 from gato_sim.constants import NUM_STEPS
 from gato_sim.domains.rgb_stacking import perturb
 from gato_sim.domains.rgb_stacking.handover import Handover
-from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, colors_of, join_task
+from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, join_task
 from gato_sim.domains.rgb_stacking.scene import assets
 from gato_sim.domains.rgb_stacking.tasks import robot_spec, view_image
 from gato_sim.policies import checkpoint_spec, open_policy
@@ -38,7 +38,6 @@ from gato_sim.run.progress import Progress, cpu_seconds
 from gato_sim.run.provenance import versions
 from gato_sim.suites import Trial
 
-INSTRUCTION = "stack the {} object on the {} object"
 _TYPICAL_STEPS = 220
 _EARLIER = {"stack": RED_ON_BLUE, "view": "whole", "stop_after": 20}  # of datasets that do not say
 _SPARE_BYTES = 200_000_000
@@ -169,7 +168,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         env,
         policy,
         spec,
-        task=trial.objects,
+        task=trial.instruction,
         source="expert",
         seed=trial.seed,
         objects=trial.objects,
@@ -199,8 +198,7 @@ def collect(config: CollectConfig) -> dict:
         raise ValueError(f"{config.actor}: it acts on another Spec:\n  " + "\n  ".join(differences))
     workers.set_threads(1)
     started = cpu_seconds()
-    instruction = INSTRUCTION.format(*colors_of(config.stack))
-    with DatasetWriter(config.out, spec, task=instruction) as writer:
+    with DatasetWriter(config.out, spec) as writer:
         _check_disk(config, config.episodes - writer.num_episodes)
         start = stored["index"] + 1 if stored else 0
         attempts = Attempts(config.out / "attempts.jsonl", start)

@@ -62,7 +62,8 @@ class EvaluateConfig:
     max_steps: int = NUM_STEPS
     """Control steps of an episode; fewer than the benchmark's 400 only to try things out."""
     prompt: Path | None = None
-    """Dataset: each episode begins with a demonstration of it, of the same objects if there is."""
+    """Dataset: each episode begins with a demonstration of the same task, with the same objects if
+    there is one."""
     prompt_timesteps: int | None = None
     """How much of it, from its start; what leaves room for the present, if not given."""
     keep_prompt: bool = False
@@ -129,7 +130,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     workers.set_threads(config.threads)
     number, num_shards = parse_shard(config.shard)
     trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
-    setup = _setup(config)
+    setup = _setup(config, trials)
     if config.videos or views_of(setup.spec)[0]:
         gl.choose_backend()
     _check_training_data(config)
@@ -161,7 +162,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     return content
 
 
-def _setup(config: EvaluateConfig) -> Setup:
+def _setup(config: EvaluateConfig, trials: Sequence[Trial]) -> Setup:
     return Setup(
         policy=config.policy_name,
         checkpoint=config.checkpoint,
@@ -173,7 +174,7 @@ def _setup(config: EvaluateConfig) -> Setup:
         threads=config.threads,
         specialists=config.specialists,
         delay_ms=config.delay_ms,
-        prompts=_prompts(config),
+        prompts=_prompts(config, trials),
     )
 
 
@@ -183,12 +184,18 @@ def _temperature(config: EvaluateConfig) -> float:
     return checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
 
 
-def _prompts(config: EvaluateConfig) -> Prompts | None:
+def _prompts(config: EvaluateConfig, trials: Sequence[Trial]) -> Prompts | None:
     if config.prompt is None:
         return None
     spec, context_timesteps = policies.checkpoint_context(config.checkpoint)
-    timesteps, keep = config.prompt_timesteps, config.keep_prompt
-    return prompts_from(config.prompt, timesteps, spec, context_timesteps, keep)
+    return prompts_from(
+        config.prompt,
+        config.prompt_timesteps,
+        spec,
+        context_timesteps,
+        keep=config.keep_prompt,
+        tasks={trial.instruction for trial in trials},
+    )
 
 
 def _settings(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> dict:

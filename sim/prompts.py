@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -40,12 +41,18 @@ class Prompted:
 
 
 def prompts_from(
-    dataset: Path, timesteps: int | None, spec: Spec, context_timesteps: int, keep: bool
+    dataset: Path,
+    timesteps: int | None,
+    spec: Spec,
+    context_timesteps: int,
+    *,
+    keep: bool,
+    tasks: Iterable[str],
 ) -> Prompts:
-    """As many timesteps as leave room in the context for the present, if not given.
+    """Prompts of `tasks`, of as many timesteps as leave room for the present, if not given.
 
     Raises FileNotFoundError or ValueError for a missing, damaged or another robot's dataset, for
-    one without successes, and for prompts that do not fit the context.
+    one without a success of each task, and for prompts that do not fit the context.
     """
     if context_timesteps < 2:
         raise ValueError(
@@ -64,17 +71,23 @@ def prompts_from(
             f"prompt: the Spec of {dataset} differs from the checkpoint's:\n  "
             + "\n  ".join(differences)
         )
-    if not _open(dataset).successes.any():
-        raise ValueError(f"prompt: expected a successful episode in {dataset}, got none")
+    shown = {task for task, _ in _shown(dataset).values()}
+    if missing := sorted(set(tasks) - shown):
+        raise ValueError(
+            f"prompt: expected successful episodes of {missing} in {dataset}, got successes of "
+            f"{sorted(shown) or 'nothing'}"
+        )
     return Prompts(dataset, timesteps, keep)
 
 
-def choose(prompts: Prompts, task: str, seed: int) -> int:
-    """The number of an episode: a success with the same objects, if there is any, else another."""
-    dataset = _open(prompts.dataset)
-    same = np.array([row["gato/task"] == task for row in dataset.rows])
-    wanted = dataset.successes & same
-    candidates = np.flatnonzero(wanted if wanted.any() else dataset.successes)
+def choose(prompts: Prompts, task: str, objects: str, seed: int) -> int:
+    """The number of an episode: a success of the same task, with the same objects if there is any.
+
+    Tasks are those that `prompts_from` was asked about.
+    """
+    shown = _shown(prompts.dataset)
+    candidates = [i for i, about in shown.items() if about == (task, objects)]
+    candidates = candidates or [i for i, about in shown.items() if about[0] == task]
     return int(np.random.default_rng(stable_seed("prompt", seed)).choice(candidates))
 
 
@@ -83,6 +96,17 @@ def read(prompts: Prompts, number: int) -> Episode:
     dataset = _open(prompts.dataset)
     stop = min(prompts.timesteps, int(dataset.lengths[number]))
     return replace(dataset.read(number, 0, stop), privileged={})
+
+
+@cache
+def _shown(dataset: Path) -> dict[int, tuple[str, str | None]]:
+    """{number of each success: (its task, its objects if it says which)}"""
+    opened = _open(dataset)
+    infos = [json.loads(row["gato/info"]) for row in opened.rows]
+    return {
+        int(i): (opened.rows[i]["gato/task"], infos[i].get("objects"))
+        for i in np.flatnonzero(opened.successes)
+    }
 
 
 @cache

@@ -44,6 +44,11 @@ class Trial:
     seed: int
     objects: str
 
+    @property
+    def instruction(self) -> str:
+        """What is to be done, in words; the same whatever the objects."""
+        return objects.instruction(objects.split_task(self.objects)[1])
+
 
 def stable_seed(*parts: str | int) -> int:
     """A 48-bit seed from the parts, the same in every process and on every machine."""

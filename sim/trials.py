@@ -133,7 +133,7 @@ def _play(
         env,
         policy,
         setup.spec,
-        task=trial.objects,
+        task=trial.instruction,
         source=setup.policy,
         seed=trial.seed,
         max_steps=setup.max_steps,
@@ -177,5 +177,5 @@ def _policy(setup: Setup, trial: Trial, env: Environment):
     )
     if setup.prompts is None:
         return policy, None
-    number = prompts.choose(setup.prompts, trial.objects, trial.seed)
+    number = prompts.choose(setup.prompts, trial.instruction, trial.objects, trial.seed)
     return prompts.Prompted(policy, prompts.read(setup.prompts, number)), number

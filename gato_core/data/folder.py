@@ -59,7 +59,8 @@ def read_spec(root: Path) -> Spec:
 def read_rows(root: Path, info: Mapping, *, statistics: bool = False) -> list[dict]:
     """One dict per episode, the columns of meta/episodes and what ours say beyond LeRobot's.
 
-    LeRobot keeps demonstrations: an episode without a word on success counts as one.
+    LeRobot keeps demonstrations: an episode without a word on success counts as one. The task is
+    LeRobot's: earlier collections have object ids in `gato/task`.
     Raises ValueError unless the episodes are numbered through.
     """
     rows: list[dict] = []
@@ -74,7 +75,7 @@ def read_rows(root: Path, info: Mapping, *, statistics: bool = False) -> list[di
     foreign = {"gato/success": True, "gato/source": "lerobot", "gato/info": "{}"}
     foreign["gato/terminated"] = False
     return [
-        foreign | {"gato/task": row["tasks"][0], "gato/seed": row["episode_index"]} | row
+        foreign | {"gato/seed": row["episode_index"]} | row | {"gato/task": row["tasks"][0]}
         for row in rows
     ]
 

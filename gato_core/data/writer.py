@@ -44,9 +44,8 @@ class _Pending:
 class DatasetWriter:
     """Appends episodes to a new dataset folder, or to one with an equal Spec.
 
-    Every `episodes_per_file` episodes become durable together. `task` replaces the episodes' own
-    task as LeRobot's task text. Raises ValueError listing the differences when the Spec differs,
-    RuntimeError when another process is writing there.
+    Every `episodes_per_file` episodes become durable together. Raises ValueError listing the
+    differences when the Spec differs, RuntimeError when another process is writing there.
     """
 
     def __init__(
@@ -54,12 +53,11 @@ class DatasetWriter:
         root: str | Path,
         spec: Spec,
         *,
-        task: str | None = None,
         robot_type: str = "sawyer_rgb_stacking",
         episodes_per_file: int = 16,
     ) -> None:
         self.root, self.spec = Path(root), spec
-        self._task, self._robot_type = task, robot_type
+        self._robot_type = robot_type
         self._episodes_per_file = episodes_per_file
         self._frames_per_second = _frames_per_second(spec.control_timestep)
         self._features: dict[str, dict] | None = None
@@ -175,7 +173,7 @@ class DatasetWriter:
     def _episode_row(self, episode: Episode) -> dict:
         rows = self.rows
         start = rows[-1]["dataset_to_index"] if rows else 0
-        tasks, task = _tasks(rows), self._task or episode.task
+        tasks, task = _tasks(rows), episode.task
         return {
             "episode_index": len(rows),
             "tasks": [task],
@@ -183,7 +181,7 @@ class DatasetWriter:
             "length": len(episode),
             "dataset_from_index": start,
             "dataset_to_index": start + len(episode),
-            "gato/task": episode.task,
+            "gato/task": task,
             "gato/seed": int(episode.seed),
             "gato/success": bool(episode.success),
             "gato/terminated": bool(episode.terminated),

@@ -89,7 +89,7 @@ def inspect_dataset(path: Path) -> dict:
         "frames_per_second": dataset.info["fps"],
         "robot_type": dataset.info["robot_type"],
         "tasks": _counts(row["tasks"][0] for row in dataset.rows),
-        "objects": len({row["gato/task"] for row in dataset.rows}),
+        "objects": len({json.dumps(objects) for objects in dataset.information("objects")}),
         "sources": _counts(row["gato/source"] for row in dataset.rows),
         "megabytes": _megabytes(path),
         "spec": summary(dataset.spec),

@@ -15,10 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset
+from gato_core.tokenizer import Tokenizer
+from gato_core.vocab import Vocabulary
 from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
 from gato_sim.domains.rgb_stacking import objects
 from gato_training.run_log import origin
+from gato_training.sequences import Sampling, Sequences
 
 # short episodes without images: what is tested is the order and the bookkeeping
 SHORT = dict(cameras=(), perturb="none", keep="all", max_steps=12)
@@ -116,6 +119,22 @@ def test_provenance_is_stored(reference):
     assert reference.episode(0).source == "expert"
 
 
+def test_episodes_of_different_objects_are_of_one_task(reference):
+    """The task was the objects' ids: no other demonstration of "the same task" for a prompt."""
+    rows = [reference.rows[i] for i in range(5)]
+    assert {row["gato/task"] for row in rows} == {"stack the red object on the blue object"}
+    assert {row["gato/task"] for row in rows} == {reference.episode(0).task}
+    assert len(set(reference.information("objects"))) == 5
+
+
+def test_prompts_reach_their_share_on_collected_demonstrations(reference):
+    options = Sampling(2, 64, seed=0, prompt_fraction=0.25)
+    tokenizer = Tokenizer(reference.spec, Vocabulary())
+    sequences = Sequences([reference], [range(5)], tokenizer, options)
+    prompted = [len(pieces) == 2 for k in range(20) for pieces in sequences.draw(k)]
+    assert 0.2 < np.mean(prompted) < 0.3
+
+
 def test_train_collection_never_draws_test_or_selection_objects(tmp_path):
     config = CollectConfig(out=tmp_path)
     drawn = {i for index in range(2000) for i in trial(config, index).objects.split(",")}
@@ -152,11 +171,12 @@ def test_a_test_triplet_is_asked_for_by_its_name_which_the_dataset_keeps(tmp_pat
 
 
 def test_another_stack_is_part_of_the_episode(tmp_path):
-    """Also of its task, so that a prompt shows the same stack, and of the dataset's words."""
+    """Of its task too: a prompt shows the same stack."""
     options = SHORT | dict(triplets="rgb_test_triplet1", stack="blue_on_green", workers=0)
     collect(CollectConfig(out=tmp_path / "data", episodes=1, **options))
     episode = Dataset(tmp_path / "data").episode(0)
-    assert episode.task == episode.info["objects"] == "r3,s0,b2:blue_on_green"
+    assert episode.task == "stack the blue object on the green object"
+    assert episode.info["objects"] == "r3,s0,b2:blue_on_green"
     assert episode.info["stack"] == "blue_on_green"
     tasks = pq.read_table(tmp_path / "data/meta/tasks.parquet").to_pylist()
     assert "stack the blue object on the green object" in str(tasks)

@@ -10,21 +10,30 @@ from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
 from gato_core.model import PRESETS, Gato
 from gato_sim import prompts
+from gato_sim.domains.rgb_stacking.objects import instruction
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.prompts import prompts_from
 from gato_sim.results.summary import read_results
 
 SPEC = robot_spec(("basket_front_left",), 16)
-TASKS = ("a,b,c", "d,e,f", "a,b,c", "d,e,f")
+RED_ON_BLUE, BLUE_ON_GREEN = instruction("red_on_blue"), instruction("blue_on_green")
+SHOWN = (
+    (RED_ON_BLUE, "a,b,c"),
+    (RED_ON_BLUE, "d,e,f"),
+    (RED_ON_BLUE, "a,b,c"),
+    (RED_ON_BLUE, "d,e,f"),
+    (BLUE_ON_GREEN, "x,y,z:blue_on_green"),
+)
 QUICK = dict(physics="stable", suite=("selection",), max_steps=6, workers=0, videos=0)
 
 
-def write(root, spec=SPEC, successes=(True, True, False, True)):
+def write(root, spec=SPEC, successes=(True, True, False, True, True)):
     rng = np.random.default_rng(0)
     with DatasetWriter(root, spec) as writer:
-        for i, (task, success) in enumerate(zip(TASKS, successes)):
-            writer.add(replace(episode(spec, rng, 5), task=task, seed=i, success=success))
+        for i, ((task, ids), success) in enumerate(zip(SHOWN, successes, strict=True)):
+            about = dict(task=task, seed=i, success=success, info={"objects": ids})
+            writer.add(replace(episode(spec, rng, 5), **about))
     return root
 
 
@@ -42,34 +51,43 @@ def trained(tmp_path_factory):
     return path
 
 
-def test_a_prompt_is_a_success_with_the_same_objects_if_there_is_any(shown):
-    chosen = prompts_from(shown, 2, SPEC, 4, keep=False)
-    assert {prompts.choose(chosen, "a,b,c", seed) for seed in range(20)} == {0}
-    assert {prompts.choose(chosen, "d,e,f", seed) for seed in range(20)} == {1, 3}
-    assert {prompts.choose(chosen, "x,y,z", seed) for seed in range(20)} == {0, 1, 3}
+def test_a_prompt_shows_the_same_task_with_the_same_objects_if_there_are_any(shown):
+    tasks = {RED_ON_BLUE, BLUE_ON_GREEN}
+    chosen = prompts_from(shown, 2, SPEC, 4, keep=False, tasks=tasks)
+    for task, ids, expected in (
+        (RED_ON_BLUE, "a,b,c", {0}),
+        (RED_ON_BLUE, "d,e,f", {1, 3}),
+        (RED_ON_BLUE, "x,y,z", {0, 1, 3}),
+        (BLUE_ON_GREEN, "a,b,c:blue_on_green", {4}),
+    ):
+        assert {prompts.choose(chosen, task, ids, seed) for seed in range(20)} == expected
     assert len(prompts.read(chosen, 3)) == 2
 
 
 def test_as_much_is_shown_as_leaves_room_for_the_present(shown):
-    assert prompts_from(shown, None, SPEC, 4, keep=True).timesteps == 3
+    options = dict(keep=True, tasks={RED_ON_BLUE})
+    assert prompts_from(shown, None, SPEC, 4, **options).timesteps == 3
     for context, timesteps, message in (
         (1, None, "prompt: expected a checkpoint whose context has room .* got 1"),
         (4, 4, "prompt_timesteps: expected 1..3 within a context of 4, got 4"),
         (4, 0, "prompt_timesteps: expected 1..3 within a context of 4, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            prompts_from(shown, timesteps, SPEC, context, keep=False)
+            prompts_from(shown, timesteps, SPEC, context, **options)
 
 
 def test_demonstrations_of_another_robot_or_without_success_are_refused(shown, tmp_path):
+    options = dict(keep=False, tasks={RED_ON_BLUE})
     other = replace(SPEC, control_timestep=0.1)
     with pytest.raises(ValueError, match="differs from the checkpoint's:\n  control_timestep: exp"):
-        prompts_from(shown, 1, other, 4, keep=False)
-    failures = write(tmp_path / "failures", successes=(False,) * 4)
-    with pytest.raises(ValueError, match="prompt: expected a successful episode in .*, got none"):
-        prompts_from(failures, 1, SPEC, 4, keep=False)
+        prompts_from(shown, 1, other, 4, **options)
+    failures = write(tmp_path / "failures", successes=(False,) * 5)
+    with pytest.raises(ValueError, match="prompt: expected successful episodes of .*got.* nothing"):
+        prompts_from(failures, 1, SPEC, 4, **options)
+    with pytest.raises(ValueError, match="expected successful episodes of .'stack the green obj"):
+        prompts_from(shown, 1, SPEC, 4, keep=False, tasks={instruction("green_on_red")})
     with pytest.raises(FileNotFoundError):
-        prompts_from(tmp_path / "none", 1, SPEC, 4, keep=False)
+        prompts_from(tmp_path / "none", 1, SPEC, 4, **options)
 
 
 @pytest.mark.parametrize(

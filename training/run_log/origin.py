@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shlex
@@ -66,8 +65,7 @@ def data(
 
 def _named(dataset: Dataset, name: str) -> list[str]:
     """What the episodes' `info` say under this name, each once; empty if they do not."""
-    values = {json.loads(row["gato/info"]).get(name) for row in dataset.rows}
-    return sorted(value for value in values if value is not None)
+    return sorted(set(dataset.information(name)))
 
 
 def _machine(device: torch.device, num_processes: int) -> str:

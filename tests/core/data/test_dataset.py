@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dataset_examples import SPEC, assert_equal, make_episode, write
@@ -40,6 +41,20 @@ def test_what_was_done_instead_of_the_label_and_whether_the_task_ended_are_kept(
     np.testing.assert_array_equal(dataset.read(0, 1, 4).executed, one.action[1:4] / 2)
     np.testing.assert_array_equal(dataset.episode(1).executed, two.executed)
     assert [dataset.episode(i).terminated for i in range(2)] == [False, True]
+
+
+def test_the_task_of_earlier_collections_is_read_too(tmp_path):
+    """They had object ids in `gato/task`, and the task in LeRobot's column alone."""
+    write(tmp_path, range(4))
+    path = tmp_path / "meta/episodes/chunk-000/file-000.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("gato/task")
+    ids = pa.array(["r3,s0,b2", "s0,g5,b6", "r5,g2,b3", "r6,g3,b5"])
+    pq.write_table(table.set_column(place, "gato/task", ids), path)
+    dataset = Dataset(tmp_path)
+    expected = ["task 0", "task 1", "task 0", "task 1"]
+    assert [row["gato/task"] for row in dataset.rows] == expected
+    assert [dataset.episode(i).task for i in range(4)] == expected
 
 
 def test_reading_gives_arrays_of_its_own(tmp_path):
