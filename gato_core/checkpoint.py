@@ -32,6 +32,7 @@ FORMAT_VERSION = 1
 KIND = "gato"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 GOLDEN_TIMESTEPS = 2
+GOLDEN_TEXT_IDS = 1000  # of which golden text is made, if there are so many
 LOGIT_TOLERANCE = 1e-3  # float32 on another processor differs by about 1e-5
 
 
@@ -161,17 +162,15 @@ def model_config(data: Mapping) -> ModelConfig:
     return ModelConfig(**{**data, "vocabulary": Vocabulary(**data["vocabulary"])})
 
 
-def golden_timesteps(spec: Spec) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def golden_timesteps(spec: Spec, num_text: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Made-up observations (T, *shape) by key and actions (T, A): the same on every machine."""
-    observation = {
-        key: _made_up(modality, GOLDEN_TIMESTEPS) for key, modality in spec.observation.items()
-    }
-    return observation, _made_up(spec.action, GOLDEN_TIMESTEPS)
+    observation = {key: _made_up(m, num_text) for key, m in spec.observation.items()}
+    return observation, _made_up(spec.action, num_text)
 
 
-def _made_up(modality: Modality, num_timesteps: int) -> np.ndarray:
+def _made_up(modality: Modality, num_text: int) -> np.ndarray:
     """(T, *shape): multiples of the golden ratio modulo one, spread over the modality's range."""
-    shape = (num_timesteps, *modality.shape)
+    shape = (GOLDEN_TIMESTEPS, *modality.shape)
     fraction = np.arange(np.prod(shape)).reshape(shape) * 0.6180339887498949 % 1.0
     match modality:
         case Continuous(low=low, high=high):
@@ -179,7 +178,7 @@ def _made_up(modality: Modality, num_timesteps: int) -> np.ndarray:
         case Discrete(num_values=num_values):
             return (fraction * num_values).astype(np.int64)
         case Text():
-            return (fraction * 1000).astype(np.int64)
+            return (fraction * min(num_text, GOLDEN_TEXT_IDS)).astype(np.int64)
     return (fraction * 256).astype(np.uint8)
 
 
@@ -187,7 +186,8 @@ def _made_up(modality: Modality, num_timesteps: int) -> np.ndarray:
 def _golden_logits(model: Gato, spec: Spec) -> tuple[torch.Tensor, int]:
     """Logits (N, action ids) for the actions of the golden timesteps, and the first action id."""
     tokenizer = Tokenizer(spec, model.config.vocabulary)
-    tokens = to_tensors(tokenizer.encode_timesteps(*golden_timesteps(spec)))
+    made_up = golden_timesteps(spec, tokenizer.vocabulary.num_text)
+    tokens = to_tensors(tokenizer.encode_timesteps(*made_up))
     first, last = tokenizer.action_ids
     return model.eval()(tokens)[:, first:last], first
 

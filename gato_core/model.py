@@ -320,9 +320,16 @@ class Gato(nn.Module):
                 last.weight.mul_((2 * self.config.num_layers) ** -0.5)
 
     def forward(self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None) -> Tensor:
-        """Logits (N, V) for the N targets; their ids are `tokens.id[tokens.target]`.
+        """Logits (N, V) for the N targets; their ids are `tokens.id[tokens.target]`."""
+        x_BQD, wanted_BQ = self.features(tokens, mask_LL)
+        return self.logits(x_BQD[wanted_BQ])
 
-        mask_LL: bool, which tokens each sees, if fewer than all before it (see `band_mask`).
+    def features(
+        self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Features (B, Q, D) of the tokens before targets, and which are (B, Q): rows may differ.
+
+        mask_LL: bool, which tokens each sees, if fewer than all before it.
         """
         length = tokens.id.shape[1]
         position_L = torch.arange(length, device=tokens.id.device)
@@ -331,8 +338,7 @@ class Gato(nn.Module):
         key_size, dtype = self.config.key_size, self.embedding.weight.dtype
         everywhere = places(position_L, position_L, mask_LL[None, None], key_size, dtype)
         index_BQ, wanted_BQ = _before_targets(tokens.target)
-        x_BQD = self._transform(self.embed(tokens), everywhere, index_BQ, None)
-        return self.logits(x_BQD[wanted_BQ])
+        return self._transform(self.embed(tokens), everywhere, index_BQ, None), wanted_BQ
 
     def extend(self, tokens: Tokens[Tensor], cache: KVCache, num_outputs: int = 1) -> Tensor:
         """Appends tokens (B, L) to the cache; the features (B, num_outputs, D) of the last ones."""
@@ -358,7 +364,7 @@ class Gato(nn.Module):
         x_BLD = self.embedding(tokens.id.clamp(min=0))
         if self.config.action_mode == "parallel":
             x_BLD = x_BLD * (tokens.local_position != ACTION_POSITION)[..., None]
-        if len(tokens.patch):
+        if len(tokens.patch) or self.training:  # or none: every process exchanges every gradient
             patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval)
             x_BLD[tokens.id == PATCH] = patch_PD.to(x_BLD.dtype)
         position_BL = tokens.local_position

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Iterator
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -14,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from gato_core.model import Gato
-from gato_core.spec import Image
+from gato_core.spec import Continuous, Image
 from gato_core.tokenizer import Tokenizer, Tokens
 from gato_training import loss
 from gato_training.config import TrainConfig
@@ -33,23 +32,24 @@ class Learner(nn.Module):
         if config.auxiliary:
             self.side_task = config.side_task
             self.head = nn.Linear(model.config.width, self.side_task.size)
-            model.norm.register_forward_hook(self._keep)
+        if not any(isinstance(m, Image) for m in tokenizer.spec.observation.values()):
+            model.patch_embedder.requires_grad_(False)  # else it would decay, unused
         smoothed = None
-        if config.target_smoothing and tokenizer.action_ids[1] == tokenizer.vocabulary.separator:
+        if config.target_smoothing and isinstance(tokenizer.spec.action, Continuous):
             smoothed = loss.smoothed_targets(config.target_smoothing)
         self.register_buffer("smoothed", smoothed, persistent=False)
-        self._x_BQD = torch.empty(0)
 
     def forward(
         self, tokens: Tokens[Tensor], answer_MS: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
         """The losses of a batch, and its logits (N, V)."""
-        logits_NV = self.model(tokens)
+        x_BQD, wanted_BQ = self.model.features(tokens)
+        logits_NV = self.model.logits(x_BQD[wanted_BQ])
         id_N, is_action_N = tokens.id[tokens.target], loss.is_action(tokens)
         action_ids = self.tokenizer.action_ids
         losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, self.smoothed)}
         if self.head is not None:
-            got_MS = self._answers(tokens.target)
+            got_MS = self._answers(x_BQD, wanted_BQ)
             losses["auxiliary"] = loss.auxiliary_loss(got_MS, answer_MS)
             error_MS = (got_MS - answer_MS).detach().abs()  # metres
             objects = self.side_task.num_positions
@@ -60,17 +60,12 @@ class Learner(nn.Module):
                 losses[name] = loss.known_mean(error_MS[:, asked], answer_MS[:, asked])
         return losses, logits_NV
 
-    def _answers(self, target_BL: Tensor) -> Tensor:
-        """Metres (M, S), one row a timestep, from the pass just done."""
+    def _answers(self, x_BQD: Tensor, wanted_BQ: Tensor) -> Tensor:
+        """Metres (M, S), one row a timestep, from the features before the targets."""
         # outputs stand one before each target: every A-th is a separator's
         stride = self.tokenizer.spec.num_action_tokens
-        x_BTD = self._x_BQD[:, ::stride]
-        place_T = torch.arange(x_BTD.shape[1], device=target_BL.device) * stride
-        exists_BT = place_T < target_BL.sum(1, keepdim=True)
-        return self.head(x_BTD[exists_BT]).float() * loss.AUXILIARY_SCALE
-
-    def _keep(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._x_BQD = output
+        x_MD = x_BQD[:, ::stride][wanted_BQ[:, ::stride]]
+        return self.head(x_MD).float() * loss.AUXILIARY_SCALE
 
 
 def prepare(learner: Learner, config: TrainConfig) -> None:
@@ -98,10 +93,7 @@ def shard(learner: Learner, num_processes: int) -> None:
 
 def replicate(learner: Learner) -> nn.Module:
     """The same learner, whose gradients become the mean over all processes."""
-    observation = learner.tokenizer.spec.observation
-    blind = not any(isinstance(modality, Image) for modality in observation.values())
-    # the patch embedder of a robot without cameras never gets a gradient
-    return DistributedDataParallel(learner, broadcast_buffers=False, find_unused_parameters=blind)
+    return DistributedDataParallel(learner, broadcast_buffers=False)
 
 
 @contextlib.contextmanager

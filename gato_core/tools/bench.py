@@ -29,6 +29,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.tools.roofline import Machine, measure_machine, passes
 from gato_core.vocab import Vocabulary
 
+NUM_SPECIAL_PIECES = 4  # text ids that every vocabulary with text has
 STAGES = ("tokenize", "prefill", "decode", "step", "cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -97,7 +98,7 @@ def _made_up(modality: Modality, rng: np.random.Generator) -> np.ndarray:
             return rng.integers(0, 256, shape, dtype=np.uint8)
         case Continuous(low=low, high=high):
             return rng.uniform(low, high).astype(np.float32)
-    return rng.integers(0, getattr(modality, "num_values", 1000), modality.shape)
+    return rng.integers(0, getattr(modality, "num_values", NUM_SPECIAL_PIECES), modality.shape)
 
 
 def measure(policy: Policy, spec: Spec, num_steps: int, num_before: int) -> dict[str, dict]:

@@ -93,16 +93,18 @@ def test_a_failed_save_leaves_the_older_checkpoint(saved, model):
     assert [path.name for path in saved.parent.iterdir()] == ["checkpoint"]
 
 
-def test_every_modality_has_a_golden_sample(tmp_path):
+@pytest.mark.parametrize("num_text", [10, 1000])
+def test_every_modality_has_a_golden_sample(tmp_path, num_text):
+    """Golden words were among 1,000, and a checkpoint with fewer could not be saved."""
     spec = Spec(
         {"a": Image(16, 16), "b": Discrete(5, ("x", "y")), "c": Text(2), "d": continuous(2)},
         Discrete(3, ("gripper",)),
         0.05,
     )
-    model = random_model(tiny(vocabulary=Vocabulary(num_text=1000, discrete_offset=2025)))
+    model = random_model(tiny(vocabulary=Vocabulary(num_text, discrete_offset=num_text + 1025)))
     checkpoint.save(tmp_path / "all", model, model.config, spec, {})
     assert checkpoint.load(tmp_path / "all").spec == spec
-    observation, action = checkpoint.golden_timesteps(spec)
+    observation, action = checkpoint.golden_timesteps(spec, num_text)
     spec.check_observation({key: value[0] for key, value in observation.items()})
     assert set(action.ravel()) <= {0, 1, 2}
 

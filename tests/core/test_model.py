@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from gato_core.model import Gato, band_mask, preset, to_tensors
 from gato_core.positions import places, rotate
-from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer
+from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer, encode_document
 from gato_core.vocab import Vocabulary
 
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
@@ -245,6 +245,15 @@ def test_training_reaches_every_parameter_and_learns(positions, action_mode):
     assert without == []
     assert losses[0] == pytest.approx(np.log(1025), rel=0.15)
     assert losses[-1] < losses[0] - 1
+
+
+def test_a_batch_without_images_reaches_every_parameter_too():
+    """Processes exchange gradients of the same parameters, whoever has the batch of words."""
+    vocabulary = Vocabulary(num_text=50)
+    model = Gato(tiny(vocabulary=vocabulary)).train()
+    tokens = to_tensors(encode_document([np.arange(20)], vocabulary))
+    F.cross_entropy(model(tokens), tokens.id[tokens.target]).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
 @pytest.mark.parametrize("name", ["debug", "control-5m"])

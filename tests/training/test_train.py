@@ -11,11 +11,12 @@ from safetensors.torch import load_file
 from train_examples import SPEC, losses, write
 
 from gato_core import checkpoint
-from gato_core.model import to_tensors
+from gato_core.model import Gato, preset, to_tensors
 from gato_core.spec import Discrete, Spec, Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.config import TrainConfig, load
+from gato_training.learner import Learner
 from gato_training.loss import (
     action_bins,
     action_errors,
@@ -191,6 +192,14 @@ def test_narrow_smoothing_is_cross_entropy():
     hard = masked_loss(logits, label, *actions)
     torch.testing.assert_close(masked_loss(logits, label, *actions, smoothed_targets(0.01)), hard)
     torch.testing.assert_close(hard, torch.nn.functional.cross_entropy(logits, label))
+
+
+def test_only_actions_that_are_numbers_are_smoothed(config):
+    """1024 buttons had neighbours where there was no text: their ids end at the separator too."""
+    model, buttons = Gato(preset("debug")), replace(SPEC, action=Discrete(1024, ("button",)))
+    for spec, smoothed in ((SPEC, True), (buttons, False)):
+        learner = Learner(model, Tokenizer(spec, model.config.vocabulary), config)
+        assert (learner.smoothed is not None) == smoothed
 
 
 def test_words_are_never_taken_for_actions():

@@ -12,8 +12,10 @@ from core_examples import SMALL, tiny
 
 from gato_core.model import Gato, preset
 from gato_core.spec import Discrete, Spec, Text
+from gato_core.tokenizer import Tokenizer
 from gato_core.tools.bench import BenchConfig, made_up, main, robot
 from gato_core.tools.roofline import Machine, Pass, passes
+from gato_core.vocab import Vocabulary
 
 
 def test_made_up_observations_fit_the_spec():
@@ -24,6 +26,13 @@ def test_made_up_observations_fit_the_spec():
     )
     for spec in (SMALL, mixed, robot(64)):
         spec.check_observation(made_up(spec, np.random.default_rng(0)))
+
+
+def test_made_up_words_are_of_any_vocabulary():
+    """They were below 1,000, which a small vocabulary has not."""
+    spec = Spec({"task": Text(64)}, SMALL.action, 0.05)
+    observation = made_up(spec, np.random.default_rng(0))
+    Tokenizer(spec, Vocabulary(num_text=300)).encode_observation(observation)
 
 
 def test_a_pass_takes_as_long_as_its_slower_half():
