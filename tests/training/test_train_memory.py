@@ -49,7 +49,7 @@ def test_peak_is_as_foretold(tmp_path, data, changes):
 
 def test_the_peak_is_a_programs_own_and_not_that_of_what_started_it():
     held = np.ones(150_000_000)  # 1.2 GB
-    count = "from gato_training import memory; print(memory.peak())"
+    count = "from gato_training.run_log import memory; print(memory.peak())"
     done = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) < held.nbytes
 
