@@ -8,16 +8,16 @@ import sys
 import numpy as np
 import pytest
 from bag_examples import ARM, NAMES, demonstration, foreign_recording, sawyer
-from foreign_bag import picture
+from foreign_bag import TYPES, picture
 
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.importers.bags import Bag
+from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.bags import export
 from gato_ros.bags import reader as bag_reader
 from gato_ros.bags import topics as bag_topics
 from gato_ros.bags.convert import ConvertConfig, convert
-from gato_ros.common.reading import image_to_array
 
 ACTION = ("action=/robot/commands",)
 
@@ -187,6 +187,36 @@ def test_a_recording_unlike_the_spec_is_refused(tmp_path, arm_spec, recording, c
     path = foreign_recording(tmp_path / "bag", **recording)
     with pytest.raises(ValueError, match=words):
         from_bag(path, **({"spec": arm_spec, "topics": ACTION} | change))
+
+
+@pytest.mark.parametrize(
+    ("unit", "fields", "expected"),
+    [
+        ("rad/s", {"position": [5.0, 5.0], "velocity": [0.1, -0.1]}, [0.1, -0.1]),
+        ("rad/s", {"position": [5.0, 5.0], "velocity": [0.0, 0.0]}, [0.0, 0.0]),
+        ("rad/s", {"velocity": [0.1, -0.1]}, [0.1, -0.1]),
+        ("rad/s", {"position": [0.1, -0.1]}, [0.1, -0.1]),  # as our recorder has it
+        ("rad/s", {"position": [0.1, -0.1], "velocity": [np.nan, np.nan]}, [0.1, -0.1]),
+        ("rad", {"position": [5.0, 4.0], "velocity": [0.1, -0.1]}, [5.0, 4.0]),
+        ("N m", {"position": [5.0, 4.0], "effort": [2.0, 3.0]}, [2.0, 3.0]),
+        ("1", {"position": [0.5, 0.4], "velocity": [0.1, -0.1]}, [0.5, 0.4]),
+        ("rad", {"velocity": [0.1, -0.1]}, "position for each of 2 names, got 0"),
+        ("rad/s", {"position": [5.0, 4.0], "velocity": [0.1, np.nan]}, r"NaN .* in \['b'\]"),
+    ],
+)
+def test_the_unit_says_which_field_is_the_command(unit, fields, expected):
+    """A command with both fields gave the position, also for a Spec in rad/s."""
+    message = TYPES.types["sensor_msgs/msg/JointState"](
+        header=None,
+        name=["a", "b"],
+        **{name: np.array(fields.get(name, [])) for name in ("position", "velocity", "effort")},
+    )
+    action = Continuous((-9.0, -9.0), (9.0, 9.0), unit, ("a", "b"))
+    if isinstance(expected, str):
+        with pytest.raises(ValueError, match=expected):
+            bag_topics.action_values(message, action)
+    else:
+        np.testing.assert_allclose(bag_topics.action_values(message, action), expected)
 
 
 def test_all_differences_are_listed_at_once(tmp_path):

@@ -9,7 +9,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
-from gato_ros.common import conversion, encoded, reading
+from gato_core.importers import encoded, pictures
+from gato_ros.common import conversion
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
 
@@ -69,10 +70,103 @@ def test_padding_at_the_end_of_rows_is_skipped():
     np.testing.assert_array_equal(conversion.image_to_array(message), PIXELS)
 
 
-def test_compressed_image_decodes_to_rgb():
-    encoded = cv2.imencode(".png", PIXELS[:, :, ::-1])[1]
-    message = CompressedImage(format="png", data=array.array("B", encoded.tobytes()))
-    np.testing.assert_array_equal(conversion.image_to_array(message), PIXELS)
+def compressed(form: str, data: np.ndarray, ending: str = ".png") -> CompressedImage:
+    """What OpenCV makes of an array, whose channels it takes for blue, green, red."""
+    stored = cv2.imencode(ending, data, [cv2.IMWRITE_JPEG_QUALITY, 100])[1]
+    return CompressedImage(format=form, data=array.array("B", stored.tobytes()))
+
+
+@pytest.mark.parametrize("ending", [".png", ".jpg"])
+def test_the_format_of_a_compressed_image_says_the_order_of_its_colours(ending):
+    """image_transport hands the encoder either order; `format` alone tells. It was not read."""
+    red = np.full((4, 6, 3), (250, 20, 0), np.uint8)
+    for form, stored in (
+        ("png", red[:, :, ::-1]),
+        ("jpeg", red[:, :, ::-1]),
+        ("", red[:, :, ::-1]),
+        ("rgb8; jpeg compressed bgr8", red[:, :, ::-1]),
+        ("bgr8; png compressed bgr8", red[:, :, ::-1]),
+        ("bayer_rggb8; jpeg compressed bgr8", red[:, :, ::-1]),
+        ("rgb8; jpeg compressed rgb8", red),
+        ("bgr8; jpeg compressed rgb8", red),
+        ("RGB8; JPEG compressed RGB8", red),
+        ("rgb8; jpeg compressed ", red),
+        ("rgba8;png compressed rgba8", red),
+    ):
+        got = conversion.image_to_array(compressed(form, stored, ending)).astype(int)
+        assert np.abs(got - red).max() <= 4, form
+
+
+def test_a_mosaic_becomes_colours_raw_or_compressed():
+    """A smooth picture behind each order of colour filters; compressed ones came out grey."""
+    row, column = np.mgrid[:32, :48]
+    picture = np.stack([100 + 2 * column, 60 + 3 * row, 200 - 2 * column], 2).astype(np.uint8)
+    for order in ("rggb", "bggr", "gbrg", "grbg"):
+        places = np.array(
+            [["rgb".index(c) for c in order[:2]], ["rgb".index(c) for c in order[2:]]]
+        )
+        which = places[row % 2, column % 2]
+        mosaic = np.take_along_axis(picture, which[:, :, None], 2)[:, :, 0]
+        deep = mosaic.astype(np.uint16) << 8
+        for message in (
+            image(f"bayer_{order}8", mosaic),
+            image(f"bayer_{order}16", deep.astype("<u2")),
+            image(f"bayer_{order}16", deep.astype(">u2"), is_bigendian=1),
+            compressed(f"bayer_{order}8; png compressed ", mosaic),
+            compressed(f"bayer_{order}8; jpeg compressed ", mosaic, ".jpg"),
+            compressed(f"bayer_{order}16; png compressed bayer_{order}16", deep),
+        ):
+            got = conversion.image_to_array(message).astype(int)
+            assert np.abs(got - picture)[2:-2, 2:-2].max() <= 12, (order, message.format)
+
+
+def test_sixteen_bits_keep_the_high_byte():
+    deep = PIXELS.astype(np.uint16) << 8 | 0x5A
+    grey = np.repeat(PIXELS[:, :, :1], 3, 2)
+    for message, expected in (
+        (image("rgb16", deep.astype("<u2")), PIXELS),
+        (image("bgr16", deep[:, :, ::-1].astype(">u2"), is_bigendian=1), PIXELS),
+        (compressed("rgb16; png compressed bgr16", deep[:, :, ::-1]), PIXELS),
+        (compressed("rgb16; png compressed rgb16", deep), PIXELS),
+        (compressed("mono16; png compressed mono16", deep[:, :, 0]), grey),
+    ):
+        np.testing.assert_array_equal(conversion.image_to_array(message), expected)
+
+
+def test_grey_of_eight_bits_is_a_picture_whatever_it_is_called():
+    grey = np.repeat(PIXELS[:, :, :1], 3, 2)
+    for form in ("", "png", "mono8; png compressed ", "mono8; png compressed mono8", "rgb8; png"):
+        got = conversion.image_to_array(compressed(form, PIXELS[:, :, 0]))
+        np.testing.assert_array_equal(got, grey, err_msg=form)
+
+
+def test_depth_is_no_picture():
+    """16 bits of millimetres became a grey of 0 to 20, silently."""
+    depth = np.full((4, 6), 1500, np.uint16)
+    for message, words in (
+        (image("16UC1", depth), "encoding: expected .* got '16UC1'"),
+        (image("32FC1", depth.astype(np.float32)), "encoding: expected .* got '32FC1'"),
+        (compressed("png", depth), "got one channel of 16 bits"),
+        (compressed("", depth), "got one channel of 16 bits"),
+        (compressed("16UC1; png compressed ", depth), "one channel of 16 bits .*'16UC1; png"),
+        (compressed("8UC1; png compressed ", depth.astype(np.uint8)), "channel of 8 bits"),
+        (compressed("16UC1; compressedDepth png", depth), "expected a picture, got depth"),
+        (compressed("32FC1; compressedDepth", depth), "expected a picture, got depth"),
+        (compressed("16UC1; compressedDepth rvl", depth), "expected a picture, got depth"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            conversion.image_to_array(message)
+
+
+def test_pictures_are_read_as_the_sensor_has_them():
+    """A tag that says "turn by 90 degrees" was obeyed for JPEG, so the picture had another size."""
+    plain = cv2.imencode(".jpg", np.full((4, 6, 3), 99, np.uint8))[1].tobytes()
+    tag = b"MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"
+    exif = b"Exif\0\0" + tag
+    turned = plain[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + plain[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (6, 4, 3)
+    message = CompressedImage(format="jpeg", data=array.array("B", turned))
+    assert conversion.image_to_array(message).shape == (4, 6, 3)
 
 
 def test_malformed_images_are_refused_with_expected_and_got():
@@ -147,7 +241,7 @@ def test_more_than_any_camera_sends_is_refused_unread():
     png[16:24] = (60_000).to_bytes(4, "big") * 2
     bomb = CompressedImage(format="png", data=array.array("B", bytes(png)))
     huge = Image(encoding="rgb8", height=1, width=1, step=2**27)
-    huge.data = array.array("B", bytes(reading.MAX_IMAGE_BYTES + 1))
+    huge.data = array.array("B", bytes(pictures.MAX_IMAGE_BYTES + 1))
     for message, words in (
         (bomb, "at most 33554432 pixels, got 60000x60000"),
         (huge, "at most 67108864 bytes"),

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from gato_core.importers.bags import TIME, Bag
+from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Discrete, Image, Spec
 from gato_ros.common import ingest
 from gato_ros.common.ingest import Crop, Gripper
-from gato_ros.common.reading import image_to_array, joint_values, trajectory_values
+from gato_ros.common.reading import joint_values, trajectory_values
 
 ACTION, EPISODE_START = "action", "episode_start"
 JOINT_STATE = "sensor_msgs/msg/JointState"
@@ -79,15 +80,14 @@ def recorded_spec(bag: Bag) -> Spec | None:
 def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
     """float32 (A,) in the Spec's order and unit, out of any message that carries actions.
 
-    JointState: by name, in `position` whatever the unit, as our recorder has it; in the field of
-    the unit if `position` is empty. JointTrajectory: by name, in the field of the unit.
-    Float64MultiArray: in the Spec's order. Raises ValueError with expected and got.
+    JointState: by name, in the field of the unit, or in `position` where that field says nothing,
+    as our recorder has it. JointTrajectory: by name, in the field of the unit. Float64MultiArray:
+    in the Spec's order. Raises ValueError with expected and got.
     """
-    field = ingest.JOINT_FIELDS.get(getattr(action, "unit", ""), "position")
     if hasattr(message, "points"):
-        values = trajectory_values(message, action.names, field)
+        values = trajectory_values(message, action.names, _unit_field(action))
     elif hasattr(message, "name"):
-        values = joint_values(message, action.names, "position" if len(message.position) else field)
+        values = joint_values(message, action.names, command_field(message, action))
     else:
         values = np.array(message.data, np.float64)
         if values.shape != action.shape:
@@ -95,6 +95,17 @@ def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
     if not np.isfinite(values).all():
         raise ValueError(f"action: expected finite numbers, got {values.tolist()}")
     return values.astype(np.float32)
+
+
+def command_field(message: object, action: Continuous | Discrete) -> str:
+    """Which field of a JointState holds a command: the unit's, unless it is empty or all NaN."""
+    field = _unit_field(action)
+    says_nothing = not np.isfinite(getattr(message, field)).any()
+    return "position" if says_nothing and len(message.position) else field
+
+
+def _unit_field(action: Continuous | Discrete) -> str:
+    return ingest.JOINT_FIELDS.get(getattr(action, "unit", ""), "position")
 
 
 def _gripper(bag: Bag) -> Gripper:

@@ -17,8 +17,8 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 # the way back needs no ROS and has a module of its own, for bags; here both ways have one name
+from gato_core.importers.pictures import image_to_array as image_to_array
 from gato_ros.common.reading import NANOSECONDS as NANOSECONDS
-from gato_ros.common.reading import image_to_array as image_to_array
 from gato_ros.common.reading import joint_positions as joint_positions
 from gato_ros.common.reading import nanoseconds as nanoseconds
 from gato_ros.common.reading import trajectory_velocities as trajectory_velocities

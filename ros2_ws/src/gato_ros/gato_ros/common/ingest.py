@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gato_core.importers.fit_images import Crop, crop_and_resize
+from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros.common.reading import image_to_array, joint_values
+from gato_ros.common.reading import joint_values
 from gato_sim.arm.controller import Controller
 from gato_sim.constants import GRIPPER_LIMIT
 from gato_sim.domains.rgb_stacking.simulation import FINGER_RANGE

@@ -10,90 +10,16 @@ import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
-
-from gato_ros.common import encoded
 
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
-    from sensor_msgs.msg import CompressedImage, Image, JointState
+    from sensor_msgs.msg import JointState
     from std_msgs.msg import Float64MultiArray
     from trajectory_msgs.msg import JointTrajectory
 
 NANOSECONDS = 1_000_000_000
-# what a message may be at most: whoever sends more means no good
-MAX_IMAGE_BYTES = 64 * 2**20
-MAX_PIXELS = 2**25
-MAX_HEADER_BYTES = 2**20  # within which a JPEG tells its size
-MAX_JOINTS = 1000
-MAX_NAME = 40  # characters of a string that an error repeats
-
-# encoding: (bytes per pixel, how its channels become RGB); sensor_msgs/image_encodings.hpp
-_ENCODINGS = {
-    "rgb8": (3, (0, 1, 2)),
-    "bgr8": (3, (2, 1, 0)),
-    "rgba8": (4, (0, 1, 2)),
-    "bgra8": (4, (2, 1, 0)),
-    "mono8": (1, (0, 0, 0)),
-    "mono16": (2, (0, 0, 0)),
-}
-
-
-def image_to_array(message: Image | CompressedImage) -> np.ndarray:
-    """uint8 (height, width, 3) RGB of a raw or compressed image; rgb8 is a view, not a copy.
-
-    mono16 keeps its high byte. Raises ValueError with expected and got on an unknown encoding, a
-    `step` shorter than a row, or `data` of another size than height * step.
-    """
-    if len(message.data) > MAX_IMAGE_BYTES:
-        raise ValueError(
-            f"image data: expected at most {MAX_IMAGE_BYTES} bytes, got {len(message.data)}"
-        )
-    if not hasattr(message, "encoding"):  # compressed images have a `format`
-        return _decompress(message)
-    if message.encoding not in _ENCODINGS:
-        raise ValueError(
-            f"image encoding: expected one of {sorted(_ENCODINGS)}, "
-            f"got {message.encoding[:MAX_NAME]!r}"
-        )
-    num_bytes, channels = _ENCODINGS[message.encoding]
-    height, width, step = message.height, message.width, message.step
-    row = width * num_bytes
-    if height == 0 or width == 0:
-        raise ValueError(f"image size: expected at least 1x1 pixels, got {width}x{height}")
-    if step < row:
-        raise ValueError(
-            f"image step: expected at least {row} bytes ({width} pixels of {message.encoding}), "
-            f"got {step}"
-        )
-    if len(message.data) != height * step:
-        raise ValueError(
-            f"image data: expected {height * step} bytes (height {height} x step {step}), "
-            f"got {len(message.data)}"
-        )
-    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
-    pixels = rows.reshape(height, width, num_bytes)
-    if message.encoding == "mono16":
-        high_byte = 0 if message.is_bigendian else 1
-        pixels = pixels[:, :, high_byte : high_byte + 1]
-    return pixels if message.encoding == "rgb8" else np.ascontiguousarray(pixels[:, :, channels])
-
-
-def _decompress(message: CompressedImage) -> np.ndarray:
-    data = np.frombuffer(message.data, np.uint8)
-    size = encoded.size(data[:MAX_HEADER_BYTES].tobytes())
-    if size is not None and size[0] * size[1] > MAX_PIXELS:
-        raise ValueError(
-            f"compressed image: expected at most {MAX_PIXELS} pixels, got {size[1]}x{size[0]}"
-        )
-    pixels = cv2.imdecode(data, cv2.IMREAD_COLOR) if size else None
-    if pixels is None:
-        raise ValueError(
-            f"compressed image: expected JPEG or PNG data, got {data.size} bytes that decode to "
-            f"nothing (format {message.format[:MAX_NAME]!r})"
-        )
-    return np.ascontiguousarray(pixels[:, :, ::-1])
+MAX_JOINTS = 1000  # whoever sends more means no good
 
 
 def joint_positions(message: JointState, names: Sequence[str]) -> np.ndarray:

@@ -16,7 +16,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
-from gato_ros.common import camera_parameters, diagnostics, reading, topics
+from gato_core.importers import pictures
+from gato_ros.common import camera_parameters, diagnostics, topics
 from gato_ros.common.parameters import declare, refuse_unknown
 from gato_ros.common.stopping import Stop
 from gato_ros.view import server as viewer_server
@@ -94,7 +95,7 @@ class ViewerNode(Node):
     def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         self._arrived(camera)
         try:
-            self._board.put_frame(camera, reading.image_to_array(message))
+            self._board.put_frame(camera, pictures.image_to_array(message))
         except ValueError as error:
             self.get_logger().warning(f"{camera}: {error}", throttle_duration_sec=5.0)
 
