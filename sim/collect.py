@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
@@ -37,6 +37,10 @@ from gato_sim.run.attempts import Attempts
 from gato_sim.run.progress import Progress, cpu_seconds
 from gato_sim.run.provenance import versions
 from gato_sim.suites import Trial
+
+if TYPE_CHECKING:
+    from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
+    from gato_sim.rollout import Step
 
 _TYPICAL_STEPS = 220
 _EARLIER = {"stack": RED_ON_BLUE, "view": "whole", "stop_after": 20}  # of datasets that do not say
@@ -150,7 +154,7 @@ def _environment(physics: str, randomise: str, cameras: tuple[str, ...], size: i
 def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
     """Runs the expert once; `info` says all that made the episode."""
     from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
-    from gato_sim.rollout import rollout
+    from gato_sim.rollout import play, record
 
     scene = config.physics, config.randomise, config.cameras, config.image_size, config.view
     env = _environment(*scene)
@@ -164,21 +168,29 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         actor = open_policy("", config.actor, env, spec, seed=draws, temperature=0.0, threads=1)
         policy = Handover(policy, actor, seed=draws)
         perturbation = policy.executed
-    episode = rollout(
+    steps = play(
         env,
         policy,
         spec,
-        task=trial.instruction,
-        source="expert",
         seed=trial.seed,
         objects=trial.objects,
         max_steps=config.max_steps,
         perturb=perturbation,
-        stop_after=config.stop_after,
-        give_up=lambda: expert.hopeless,
     )
+    steps = until_decided(steps, expert, config.stop_after)
+    episode = record(env, steps, task=trial.instruction, source="expert", seed=trial.seed)
     episode.info |= config.identity() | {"index": trial.index, "objects": trial.objects}
     return episode
+
+
+def until_decided(steps: Iterable[Step], expert: ScriptedExpert, patience: int) -> Iterator[Step]:
+    """Ends after `patience` steps of success with the gripper away, or when the expert gives up."""
+    held = 0
+    for step in steps:
+        yield step
+        held = held + 1 if step.reward and not step.after["reached"] else 0
+        if held >= patience or expert.hopeless:
+            return
 
 
 def collect(config: CollectConfig) -> dict:

@@ -1,9 +1,16 @@
-"""One episode of a policy in the environment, recorded as an Episode with success and stages."""
+"""One episode of a policy in the environment: `play` acts, `record` keeps what happened.
+
+    steps = play(env, policy, spec, seed=7)
+    episode = record(env, steps, task="stack the red object on the blue object", ...)
+
+Whoever wants to see an episode go by, or to end it early, puts a generator between the two.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import dm_env
 import numpy as np
@@ -19,68 +26,89 @@ from gato_sim.run.pace import Pace
 PRIVILEGED = ("red", "green", "blue", "pinch")
 
 
-def rollout(
+class Step(NamedTuple):
+    """One control step: what was seen before it, what was done, what it came to.
+
+    action: float32 (A,), the policy's. executed: float32 (A,), what the robot did. privileged:
+    {name: float32 (7,)}, true poses before the action. before, after: the stages that hold.
+    """
+
+    observation: dict[str, np.ndarray]
+    privileged: dict[str, np.ndarray]
+    action: np.ndarray
+    executed: np.ndarray
+    reward: float
+    terminated: bool
+    before: dict[str, bool]
+    after: dict[str, bool]
+
+
+def play(
     env: Environment,
     policy,
     spec: Spec,
     *,
-    task: str,
-    source: str,
     seed: int,
     objects: str | None = None,
     max_steps: int = NUM_STEPS,
     perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     latency: Callable[[], float] | None = None,
-    stop_after: int | None = None,
-    give_up: Callable[[], bool] | None = None,
-    on_step: Callable[[int, Mapping[str, np.ndarray], float], None] | None = None,
-) -> Episode:
-    """Runs the episode `seed` of `env`; `info` tells success at the end, ever, strict, and stages.
+) -> Iterator[Step]:
+    """Resets `env` to the episode `seed`, then yields each step once it is done.
 
     objects: the environment's task from now on, if it is another. policy: any Policy; it sees what
-    `spec` names. perturb: turns the policy's clean action (5,) into the executed one; the clean one
+    `spec` names. perturb: turns the policy's clean action (A,) into the executed one; the clean one
     stays the label. latency: the seconds after which each action takes effect (see pace.py).
-    stop_after: ends the episode after that many steps of success with the gripper away, which keeps
-    demonstrations short. give_up: asked after each step whether to end the episode as it is.
-    Evaluation uses neither. on_step(step, observation, reward) is called after each step.
     """
     timestep = env.reset(seed=seed, task=objects)
     policy.reset()
     pace = Pace(env, policy, latency=latency, perturb=perturb)
-    observations, actions, rewards = [], [], []
-    poses, moments = [], [env.stages()]
-    held = 0
-    for step in range(max_steps):
+    after = env.stages()
+    for _ in range(max_steps):
         observation = policy_observation(timestep.observation, spec)
-        observations.append(observation)
-        poses.append(_poses(env, timestep))
-        action, timestep = pace.step(observation)
-        actions.append(action)
-        rewards.append(np.float32(timestep.reward))
-        moments.append(env.stages())
-        if on_step is not None:
-            on_step(step, observation, float(timestep.reward))
-        held = held + 1 if timestep.reward and not moments[-1]["reached"] else 0
-        if stop_after is not None and held >= stop_after:
-            break
-        if give_up is not None and give_up():
-            break
+        privileged, before = _poses(env, timestep), after
+        action, executed, timestep = pace.step(observation)
+        after = env.stages()
+        terminated = timestep.last() and timestep.discount == 0  # 1 where only time ran out
+        reward = float(timestep.reward)
+        yield Step(observation, privileged, action, executed, reward, terminated, before, after)
+
+
+def record(
+    env: Environment, steps: Iterable[Step], *, task: str, source: str, seed: int
+) -> Episode:
+    """The steps as an Episode; `info` tells success at the end, ever, strict, and stages.
+
+    env: what the steps were played in, as the last one left it. Raises ValueError without a step.
+    """
+    taken = list(steps)
+    if not taken:
+        raise ValueError("record: expected at least one step, got none")
+    rewards = np.array([step.reward for step in taken], np.float32)
     return Episode(
-        observation={key: np.stack([o[key] for o in observations]) for key in spec.observation},
-        action=np.stack(actions),
-        reward=np.stack(rewards),
+        observation=_stacked([step.observation for step in taken]),
+        action=np.stack([step.action for step in taken]),
+        executed=np.stack([step.executed for step in taken]),
+        reward=rewards,
         task=task,
         source=source,
         seed=seed,
         success=bool(rewards[-1]),
-        privileged={key: np.stack([p[key] for p in poses]) for key in PRIVILEGED},
-        info=_outcome(env, rewards, moments),
+        terminated=taken[-1].terminated,
+        privileged=_stacked([step.privileged for step in taken]),
+        info=_outcome(env, rewards, [taken[0].before, *(step.after for step in taken)]),
     )
 
 
-def _outcome(
-    env: Environment, rewards: Sequence[np.float32], moments: Sequence[Mapping[str, bool]]
-) -> dict:
+def trajectory_hash(episode: Episode) -> str:
+    """A fingerprint of actions, poses and rewards: equal exactly when two runs were the same."""
+    digest = hashlib.blake2b(digest_size=8)
+    for array in (episode.action, episode.reward, *(episode.privileged[k] for k in PRIVILEGED)):
+        digest.update(np.ascontiguousarray(array, np.float32).tobytes())
+    return digest.hexdigest()
+
+
+def _outcome(env: Environment, rewards: np.ndarray, moments: Sequence[Mapping[str, bool]]) -> dict:
     success_end, success_ever = bool(rewards[-1]), bool(np.any(rewards))
     variation = {} if env.variation is None else {"variation": env.variation.provenance()}
     return variation | {
@@ -92,15 +120,12 @@ def _outcome(
     }
 
 
-def trajectory_hash(episode: Episode) -> str:
-    """A fingerprint of actions, poses and rewards: equal exactly when two runs were the same."""
-    digest = hashlib.blake2b(digest_size=8)
-    for array in (episode.action, episode.reward, *(episode.privileged[k] for k in PRIVILEGED)):
-        digest.update(np.ascontiguousarray(array, np.float32).tobytes())
-    return digest.hexdigest()
-
-
 def _poses(env: Environment, timestep: dm_env.TimeStep) -> dict[str, np.ndarray]:
     """float32 (7,) of the objects and the pinch point, as they are before the action."""
     poses = env.simulation.object_poses() | {"pinch": timestep.observation["sawyer/pinch/pose"][0]}
-    return {key: np.asarray(pose, np.float32) for key, pose in poses.items()}
+    return {key: np.asarray(poses[key], np.float32) for key in PRIVILEGED}
+
+
+def _stacked(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Each key's arrays, one a timestep, as one array (T, ...)."""
+    return {key: np.stack([part[key] for part in parts]) for key in parts[0]}

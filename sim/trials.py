@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.domains.rgb_stacking.tasks import views_of
 from gato_sim.prompts import Prompts
 from gato_sim.results import video
-from gato_sim.rollout import rollout, trajectory_hash
+from gato_sim.rollout import Step, play, record, trajectory_hash
 from gato_sim.suites import Trial
 
 FILM_SIZE = 480  # pixels, of the main picture
@@ -69,13 +69,14 @@ def run_film(setup: Setup, film: Film) -> dict:
     with contextlib.closing(_load_env(setup, film.trial)) as env:
         with video.mp4_writer(film.path, fps=1 / CONTROL_TIMESTEP) as add:
 
-            def on_step(step: int, observation: Mapping, reward: float) -> None:
-                views = [_view(env, observation, camera) for camera in POLICY_VIEWS]
-                lines = _caption(film, step, reward)
-                main = env.simulation.render(FILM_CAMERA, FILM_SIZE)
-                add(video.compose(main, views, lines))
+            def filmed(steps: Iterator[Step]) -> Iterator[Step]:
+                for number, step in enumerate(steps):
+                    views = [_view(env, step.observation, camera) for camera in POLICY_VIEWS]
+                    main = env.simulation.render(FILM_CAMERA, FILM_SIZE)
+                    add(video.compose(main, views, _caption(film, number, step.reward)))
+                    yield step
 
-            again = _play(setup, film.trial, env, on_step)
+            again = _play(setup, film.trial, env, filmed)
     return {
         "file": film.path.name,
         "task": film.trial.task,
@@ -125,21 +126,21 @@ def _play(
     setup: Setup,
     trial: Trial,
     env: Environment,
-    on_step: Callable[[int, Mapping[str, np.ndarray], float], None] | None = None,
+    watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
 ) -> dict:
+    """Runs the trial; `watch` sees its steps go by."""
     policy, number = _policy(setup, trial, env)
     policy = policies.Timed(policy)
-    episode = rollout(
+    steps = play(
         env,
         policy,
         setup.spec,
-        task=trial.instruction,
-        source=setup.policy,
         seed=trial.seed,
         max_steps=setup.max_steps,
         latency=_latency(setup, policy),
-        on_step=on_step,
     )
+    about = dict(task=trial.instruction, source=setup.policy, seed=trial.seed)
+    episode = record(env, watch(steps), **about)
     return {
         "task": trial.task,
         "index": trial.index,

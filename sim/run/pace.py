@@ -8,20 +8,23 @@ import dm_env
 import numpy as np
 
 from gato_sim.constants import CONTROL_TIMESTEP
-from gato_sim.domains.rgb_stacking.environment import Environment
+
+_STEP_NS = round(CONTROL_TIMESTEP * 1e9)
 
 
 class Pace:
     """One policy in one environment; without `latency` an action takes effect at once.
 
-    latency: asked after each action for the seconds the policy took. The action takes effect that
-    much after its observation; what is observed meanwhile passes a busy policy by, and the command
-    before it lasts. perturb: turns the policy's action (5,) into the executed one.
+    env: its `step(action, after=seconds)` takes None for "the last action goes on"; its
+    `action_spec` has the limits that actions are clipped to. latency: asked after each action for
+    the seconds the policy took. The action takes effect that much after its observation;
+    observations that arrive meanwhile are dropped, and the command before it lasts. perturb: turns
+    the policy's action into the executed one.
     """
 
     def __init__(
         self,
-        env: Environment,
+        env: dm_env.Environment,
         policy,
         *,
         latency: Callable[[], float] | None = None,
@@ -29,16 +32,23 @@ class Pace:
     ) -> None:
         self._env, self._policy = env, policy
         self._latency, self._perturb = latency, perturb
-        self._action: np.ndarray | None = None
-        self._busy = 0.0  # s, from the present step on
+        self._limits = env.action_spec()
+        self._action = self._executed = np.zeros(self._limits.shape, np.float32)
+        self._busy_ns = 0  # from the present step on; whole, for 0.2 - 3 * 0.05 is not 0.05
 
-    def step(self, observation: Mapping[str, np.ndarray]) -> tuple[np.ndarray, dm_env.TimeStep]:
-        """The policy's newest action float32 (5,), and the timestep after 0.05 s."""
-        if self._busy > 0:
-            self._busy -= CONTROL_TIMESTEP
-            return self._action, self._env.step(None)
+    def step(
+        self, observation: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, dm_env.TimeStep]:
+        """The policy's newest action and the executed one, float32 (A,); the timestep after them.
+
+        An action that takes effect late counts as executed from the step that asked for it on.
+        """
+        if self._busy_ns > 0:
+            self._busy_ns -= _STEP_NS
+            return self._action, self._executed, self._env.step(None)
         self._action = np.array(self._policy.step(observation), np.float32)
-        executed = self._action if self._perturb is None else self._perturb(self._action)
+        wanted = self._action if self._perturb is None else self._perturb(self._action)
+        self._executed = np.clip(wanted, self._limits.minimum, self._limits.maximum)
         after = 0.0 if self._latency is None else self._latency()
-        self._busy = after - CONTROL_TIMESTEP
-        return self._action, self._env.step(executed, after=after)
+        self._busy_ns = round(after * 1e9) - _STEP_NS
+        return self._action, self._executed, self._env.step(wanted, after=after)

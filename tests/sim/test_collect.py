@@ -20,6 +20,7 @@ from gato_core.vocab import Vocabulary
 from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
 from gato_sim.domains.rgb_stacking import objects
+from gato_sim.domains.rgb_stacking.tasks import ACTION
 from gato_training.run_log import origin
 from gato_training.sequences import Sampling, Sequences
 
@@ -133,6 +134,19 @@ def test_prompts_reach_their_share_on_collected_demonstrations(reference):
     sequences = Sequences([reference], [range(5)], tokenizer, options)
     prompted = [len(pieces) == 2 for k in range(20) for pieces in sequences.draw(k)]
     assert 0.2 < np.mean(prompted) < 0.3
+
+
+def test_what_was_executed_is_stored_beside_the_label(reference, tmp_path):
+    """A turn of the gripper at full speed disturbs each of the first 30 steps."""
+    options = SHORT | dict(perturb="spin", episodes=1, workers=0)
+    collect(CollectConfig(out=tmp_path / "data", **options))
+    disturbed, clean = Dataset(tmp_path / "data").episode(0), reference.episode(0)
+    np.testing.assert_array_equal(np.abs(disturbed.executed[:, 3]), 1.0)
+    assert (disturbed.executed[:, 3] != disturbed.action[:, 3]).all()
+    np.testing.assert_array_equal(disturbed.action[0], clean.action[0])
+    low, high = (np.float32(bound) for bound in (ACTION.low, ACTION.high))
+    np.testing.assert_array_equal(clean.executed, np.clip(clean.action, low, high))
+    assert not disturbed.terminated and not clean.terminated
 
 
 def test_train_collection_never_draws_test_or_selection_objects(tmp_path):

@@ -1,16 +1,19 @@
 """Rollouts: deterministic, honest labels, and stages that explain the outcome."""
 
 import contextlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import gato_sim
+from gato_sim.collect import until_decided
+from gato_sim.constants import NUM_STEPS
 from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.domains.rgb_stacking.stages import FAILURES, FELL, TOUCHED, failure, stage_curve
 from gato_sim.domains.rgb_stacking.tasks import downward
 from gato_sim.policies import RandomPolicy
-from gato_sim.rollout import rollout, trajectory_hash
+from gato_sim.rollout import play, record, trajectory_hash
 from gato_sim.suites import SUITES, draw_objects, set_ids, stable_seed, trials
 
 SPEC = gato_sim.robot_spec(cameras=())
@@ -32,8 +35,9 @@ def env():
         yield env
 
 
-def run(env, policy, *, seed=0, **options):
-    return rollout(env, policy, SPEC, task="t", source="test", seed=seed, max_steps=8, **options)
+def run(env, policy, *, seed=0, max_steps=8, **options):
+    steps = play(env, policy, SPEC, seed=seed, max_steps=max_steps, **options)
+    return record(env, steps, task="t", source="test", seed=seed)
 
 
 def test_same_seed_same_episode(env):
@@ -60,6 +64,9 @@ def test_labels_stay_clean_while_execution_is_perturbed(env):
 
     clean, pushed = run(env, Still()), run(env, Still(), perturb=push)
     np.testing.assert_array_equal(clean.action, pushed.action)
+    np.testing.assert_array_equal(clean.executed, clean.action)
+    np.testing.assert_allclose(pushed.executed[:, 0], 0.05)
+    np.testing.assert_array_equal(pushed.executed[:, 1:], clean.action[:, 1:])
     moved = pushed.privileged["pinch"][-1, 0] - clean.privileged["pinch"][-1, 0]
     assert moved > 0.01
 
@@ -81,12 +88,37 @@ def test_demonstration_stops_some_steps_after_success():
             env.simulation.place_object("green", np.array([0.6, -0.1, 0.075, 1, 0, 0, 0]))
 
     with contextlib.closing(env):
-        episode = rollout(
-            env, Stacked(), SPEC, task="t", source="test", seed=3, max_steps=30, stop_after=5
-        )
+        steps = play(env, Stacked(), SPEC, seed=3, max_steps=30)
+        steps = until_decided(steps, SimpleNamespace(hopeless=False), patience=5)
+        episode = record(env, steps, task="t", source="test", seed=3)
     assert episode.success and episode.info["success_strict"]
     assert 5 <= len(episode) < 30
     assert episode.reward[-5:].tolist() == [1] * 5
+
+
+def test_a_demonstration_ends_when_the_expert_gives_up(env):
+    steps = play(env, Still(), SPEC, seed=0, max_steps=30)
+    assert len(list(until_decided(steps, SimpleNamespace(hopeless=True), patience=5))) == 1
+
+
+def test_what_was_executed_is_within_the_robots_limits(env):
+    episode = run(env, Still(), perturb=lambda action: action + np.float32(9.0))
+    expected = np.tile(np.float32([0.07, 0.07, 0.07, 1.0, -246.0]), (8, 1))
+    np.testing.assert_array_equal(episode.executed, expected)
+    episode.check(SPEC)
+
+
+def test_the_end_of_time_is_no_termination(env):
+    """Rewards could follow: the benchmark's discount is 1 at step 400, which ends its episodes."""
+    steps = list(play(env, Still(), SPEC, seed=0))
+    assert len(steps) == NUM_STEPS and not env.is_running
+    assert not any(step.terminated for step in steps)
+    assert not record(env, steps, task="t", source="test", seed=0).terminated
+
+
+def test_an_episode_without_a_step_is_refused(env):
+    with pytest.raises(ValueError, match="record: expected at least one step, got none"):
+        record(env, [], task="t", source="test", seed=0)
 
 
 def moments(*reached: int) -> list[dict[str, bool]]:

@@ -28,7 +28,7 @@ def env():
     return gato_sim.load("rgb_test_triplet1", seed=0, physics="stable")
 
 
-def run(env, latency, num_steps=6):
+def run(env, latency, num_steps=10):
     """The steps that the policy saw, and ctrl's gripper command after each step."""
     env.reset(seed=0)
     policy, grips = Counting(), []
@@ -41,9 +41,20 @@ def run(env, latency, num_steps=6):
 
 @pytest.mark.parametrize(
     "seconds, seen, first_effect",
-    [(0.0, [0, 1, 2, 3, 4, 5], 0), (0.05, [0, 1, 2, 3, 4, 5], 0), (0.07, [0, 2, 4], 1)],
+    [
+        (0.0, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 0),
+        (0.05, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9], 0),
+        (0.07, [0, 2, 4, 6, 8], 1),
+        (0.1, [0, 2, 4, 6, 8], 1),
+        (0.15, [0, 3, 6, 9], 2),
+        (0.2, [0, 4, 8], 3),
+        (0.25, [0, 5], 4),
+        (0.3, [0, 6], 5),
+        (0.4, [0, 8], 7),
+    ],
 )
 def test_a_busy_policy_misses_what_comes_meanwhile(env, seconds, seen, first_effect):
+    """Multiples of a step once left a residue of floats, which cost one step more."""
     asked, grips = run(env, lambda: seconds)
     assert asked == seen
     assert [g > 0 for g in grips].index(True) == first_effect
