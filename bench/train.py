@@ -81,7 +81,7 @@ def batches(spec: Spec, options: Options, tokenizer: Tokenizer) -> Iterator[Toke
             yield batch
     dataset = Dataset(options.dataset)
     sampling = Sampling(options.context_timesteps, options.batch_size, 0)
-    source = Sequences([dataset], [split(dataset, 0.0, False)[0]], tokenizer, sampling)
+    source = Sequences([dataset], split([dataset], 0.0, False)[0], tokenizer, sampling)
     for batch in ahead(source.batch, range(10**9), 4):
         yield batch.tokens
 
@@ -116,7 +116,7 @@ class Updates:
         self.waited += time.perf_counter() - begun
         self.num_tokens += tokens.id.numel()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            losses, _ = self.learner(tokens, None)
+            losses, _ = self.learner(tokens, tokens.id[tokens.target], None)
         losses["loss"].backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

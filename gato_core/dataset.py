@@ -76,6 +76,16 @@ class Dataset:
         infos = [json.loads(row["gato/info"]) for row in self.rows]
         return [info[name] for info in infos if info.get(name) is not None]
 
+    @property
+    def tasks(self) -> list[str]:
+        """The task of each episode. Our first datasets named its objects there instead."""
+        return [
+            row["tasks"][0]
+            if row["gato/task"] == json.loads(row["gato/info"]).get("objects")
+            else row["gato/task"]
+            for row in self.rows
+        ]
+
     def episode(self, i: int) -> Episode:
         """The whole i-th episode."""
         return self.read(i, 0, int(self.lengths[i]))

@@ -40,12 +40,11 @@ class Learner(nn.Module):
         self.register_buffer("smoothed", smoothed, persistent=False)
 
     def forward(
-        self, tokens: Tokens[Tensor], answer_MS: Tensor | None
+        self, tokens: Tokens[Tensor], id_N: Tensor, answer_MS: Tensor | None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of a batch, and its logits (N, V)."""
+        """The losses of a batch with labels (N,), and its logits (N, V)."""
         x_BQD, wanted_BQ = self.model.features(tokens)
-        logits_NV = self.model.logits(x_BQD[wanted_BQ])
-        id_N, is_action_N = tokens.id[tokens.target], loss.is_action(tokens)
+        logits_NV, is_action_N = self.model.logits(x_BQD[wanted_BQ]), loss.is_action(tokens)
         action_ids = self.tokenizer.action_ids
         losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, self.smoothed)}
         if self.head is not None:

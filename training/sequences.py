@@ -7,6 +7,7 @@ makes no difference which process learns from it.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ import numpy as np
 from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Image
-from gato_core.tokenizer import Tokenizer, Tokens, batch
+from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens, batch
 from gato_training.data.augment import Augmentation, augment
 from gato_training.data.mirror import mirror
 from gato_training.data.side_task import SideTask
@@ -39,11 +40,14 @@ class Piece(NamedTuple):
 class Batch:
     """Token sequences, and what the side task asks about each timestep.
 
+    labels: int64 (num_targets,), what the targets should be. Where the robot did not do what the
+    label says, tokens of past timesteps show what it did.
     answers: float32 (num_timesteps, size of the side task), row after row; None if unused.
     noise_seed: of what the network draws while it learns from the batch.
     """
 
     tokens: Tokens[np.ndarray]
+    labels: np.ndarray
     answers: np.ndarray | None
     num_timesteps: int
     noise_seed: int
@@ -70,32 +74,81 @@ class _Windows:
 
     episodes: np.ndarray
     end: np.ndarray  # cumulated number of windows
-    alike: dict[tuple[str, str], list[int]] = field(repr=False)  # by task and source
+    alike: dict[int, list[int]] = field(repr=False)  # prompts of an episode's task and source
+
+    @property
+    def share_with_prompt(self) -> float:
+        """Of windows, those of episodes that another episode can prompt."""
+        counts = np.diff(self.end, prepend=0)
+        return counts[[self.num_others(i) > 0 for i in self.episodes.tolist()]].sum() / counts.sum()
+
+    def num_others(self, episode: int) -> int:
+        """Episodes that can prompt this one."""
+        return len(self.alike[episode]) - (self._place(episode) is not None)
+
+    def other(self, episode: int, number: int) -> int:
+        """The one of this number among them."""
+        place = self._place(episode)
+        return self.alike[episode][number + (place is not None and number >= place)]
+
+    def _place(self, episode: int) -> int | None:
+        """Where the episode stands among those alike, if it does."""
+        alike = self.alike[episode]
+        place = bisect_left(alike, episode)
+        return place if alike[place : place + 1] == [episode] else None
 
 
-def split(dataset: Dataset, held_out: float, successes_only: bool) -> tuple[list[int], list[int]]:
-    """Episodes to train on and to measure on. An episode stays on its side as the dataset grows.
+def split(
+    datasets: Sequence[Dataset], held_out: float, successes_only: bool
+) -> tuple[list[list[int]], list[list[int]]]:
+    """Of each dataset the episodes to train on and to measure on.
 
-    One episode at least is held out if there are two, unless held_out is 0.
-    Raises ValueError when nothing is left to train on.
+    Task and seed decide, so that an initial state stays on its side as datasets grow, and is on one
+    side in all that have it. One episode at least of each dataset is held out if there are two,
+    unless held_out is 0. Raises ValueError for datasets of several Specs, and when nothing is left
+    to train on.
     """
-    chosen = [i for i in range(dataset.num_episodes) if dataset.successes[i] or not successes_only]
-    if not chosen:
+    for dataset in datasets:
+        if differences := datasets[0].spec.differences(dataset.spec):
+            raise ValueError(f"{dataset.root}: the Spec differs:\n  " + "\n  ".join(differences))
+    starts = [_starts(dataset, successes_only) for dataset in datasets]
+    held: set[tuple[str, int]] = set()
+    if held_out:
+        for chosen in starts:
+            few = [start for start in chosen.values() if _place(start) < held_out]
+            held.update(few or ([min(chosen.values(), key=_place)] if len(chosen) > 1 else []))
+    train = [[i for i, start in chosen.items() if start not in held] for chosen in starts]
+    for dataset, left in zip(datasets, train):
+        if not left:
+            raise ValueError(f"{dataset.root}: expected episodes to train on, got all held out")
+    return train, [[i for i, start in chosen.items() if start in held] for chosen in starts]
+
+
+def _starts(dataset: Dataset, successes_only: bool) -> dict[int, tuple[str, int]]:
+    """Task and seed of each episode that is to be used. Raises ValueError if there is none."""
+    starts = {
+        i: (task, row["gato/seed"])
+        for i, (task, row) in enumerate(zip(dataset.tasks, dataset.rows))
+        if row["gato/success"] or not successes_only
+    }
+    if not starts:
         raise ValueError(
             f"{dataset.root}: expected successful episodes, got none among {dataset.num_episodes}"
         )
-    place = {i: zlib.crc32(f"{i}/{dataset.rows[i]['gato/seed']}".encode()) / 2**32 for i in chosen}
-    held = [i for i in chosen if place[i] < held_out]
-    if held_out and not held and len(chosen) > 1:
-        held = [min(chosen, key=place.__getitem__)]
-    train = [i for i in chosen if i not in set(held)]
-    if not train:
-        raise ValueError(f"{dataset.root}: expected episodes to train on, got all held out")
-    return train, held
+    return starts
+
+
+def _place(start: tuple[str, int]) -> float:
+    """From 0 to 1, at random but always the same."""
+    return zlib.crc32("/".join(map(str, start)).encode()) / 2**32
 
 
 class Sequences:
-    """Draws batches from chosen episodes of datasets that share the tokenizer's Spec."""
+    """Draws batches from chosen episodes of datasets that share the tokenizer's Spec.
+
+    prompts: other episodes to take prompts from, where one may be missing, as in a measurement.
+    Raises ValueError for no episodes, or prompts that are too long or too few.
+    """
 
     def __init__(
         self,
@@ -103,13 +156,9 @@ class Sequences:
         episodes: Sequence[Sequence[int]],
         tokenizer: Tokenizer,
         sampling: Sampling,
+        prompts: Sequence[Sequence[int]] | None = None,
     ) -> None:
         self.datasets, self.tokenizer, self.sampling = datasets, tokenizer, sampling
-        for dataset in datasets:
-            if differences := tokenizer.spec.differences(dataset.spec):
-                raise ValueError(
-                    f"{dataset.root}: the Spec differs:\n  " + "\n  ".join(differences)
-                )
         task = sampling.side_task
         self._begins = [np.cumsum(d.lengths) - d.lengths for d in datasets]
         self._answers = [task.answers(dataset) for dataset in datasets] if task else []
@@ -120,7 +169,9 @@ class Sequences:
                 f"prompt_timesteps: expected 1..{length - 1} within context_timesteps {length}, "
                 f"got {sampling.prompt_timesteps}"
             )
-        self._windows = [_windows(d, e, length) for d, e in zip(datasets, episodes)]
+        self._windows = [
+            _windows(*each, length) for each in zip(datasets, episodes, prompts or episodes)
+        ]
         counts = np.array([w.end[-1] if len(w.end) else 0 for w in self._windows], float)
         weights = np.array(sampling.weights or counts, float) * (counts > 0)
         if not weights.sum() > 0:
@@ -128,6 +179,18 @@ class Sequences:
                 "sequences: expected episodes in datasets of positive weight, got none"
             )
         self._probabilities = weights / weights.sum()
+        self._prompt_probability = self._prompted(sampling.prompt_fraction, prompts is None)
+
+    def _prompted(self, fraction: float, must_be_reached: bool) -> float:
+        """How often to prompt a sequence that can be, so that `fraction` of all are."""
+        pairs = zip(self._probabilities, self._windows)
+        share = sum(p * windows.share_with_prompt for p, windows in pairs if p)
+        if fraction > share and must_be_reached:
+            raise ValueError(
+                f"prompt_fraction: expected at most {share:.3g}, the share of sequences whose task "
+                f"another episode of the same source shows, got {fraction}"
+            )
+        return min(1.0, fraction / share) if share else 0.0
 
     @property
     def num_windows(self) -> int:
@@ -158,8 +221,13 @@ class Sequences:
                 for piece in pieces
             ])  # fmt: skip
         num_timesteps = sum(len(episode) for episode in read)
+        tokens = self._tokens(read)
+        labels = tokens.id[tokens.target]
+        if any(episode.executed is not None for episode in read):
+            done = [self.tokenizer.encode_action(_shown(episode)).ravel() for episode in read]
+            tokens.id[tokens.local_position == ACTION_POSITION] = np.concatenate(done)
         noise = noise_seed(self.sampling.seed, number)
-        return Batch(self._tokens(read), answers, num_timesteps, noise)
+        return Batch(tokens, labels, answers, num_timesteps, noise)
 
     def _is_mirrored(self, number: int) -> np.ndarray:
         """bool (batch_size,): which sequences of batch `number` are reflected."""
@@ -178,24 +246,18 @@ class Sequences:
         episode = int(windows.episodes[place])
         start = number - (int(windows.end[place - 1]) if place else 0)
         stop = min(start + self.sampling.context_timesteps, int(dataset.lengths[episode]))
-        if rng.random() >= self.sampling.prompt_fraction:
+        if rng.random() >= self._prompt_probability or not windows.num_others(episode):
             return [Piece(d, episode, start, stop)]
         prompt = self._draw_prompt(rng, d, episode)
-        if prompt is None:
-            return [Piece(d, episode, start, stop)]
         shortened = min(
             stop, start + self.sampling.context_timesteps - (prompt.stop - prompt.start)
         )
         return [prompt, Piece(d, episode, start, shortened)]
 
-    def _draw_prompt(self, rng: np.random.Generator, d: int, episode: int) -> Piece | None:
+    def _draw_prompt(self, rng: np.random.Generator, d: int, episode: int) -> Piece:
         """From another episode of the same task and source: its end, or anywhere. Section 2.4."""
-        row = self.datasets[d].rows[episode]
-        alike = self._windows[d].alike[row["gato/task"], row["gato/source"]]
-        if len(alike) < 2:
-            return None
-        other = alike[int(rng.integers(len(alike) - 1))]
-        other = alike[-1] if other == episode else other
+        windows = self._windows[d]
+        other = windows.other(episode, int(rng.integers(windows.num_others(episode))))
         total = int(self.datasets[d].lengths[other])
         length = min(self.sampling.prompt_timesteps, total)
         is_goal = rng.random() < 0.5
@@ -207,6 +269,9 @@ class Sequences:
         parts = [self.datasets[p.dataset].read(p.episode, p.start, p.stop) for p in pieces]
         joined = parts[-1]
         if len(parts) > 1:
+            if any(part.executed is not None for part in parts):
+                done = [p.action if p.executed is None else p.executed for p in parts]
+                joined.executed = np.concatenate(done)
             joined.action = np.concatenate([part.action for part in parts])
             joined.reward = np.concatenate([part.reward for part in parts])
             for name in ("observation", "privileged"):
@@ -265,12 +330,22 @@ def few(episodes: Sequence[Sequence[int]], number: int, seed: int) -> list[list[
     return [[i for i in chosen if (d, i) in drawn] for d, chosen in enumerate(episodes)]
 
 
-def _windows(dataset: Dataset, episodes: Sequence[int], length: int) -> _Windows:
+def _shown(episode: Episode) -> np.ndarray:
+    """Actions as a policy would have met them: what was done, and last what it is to do."""
+    if episode.executed is None:
+        return episode.action
+    return np.concatenate([episode.executed[:-1], episode.action[-1:]])
+
+
+def _windows(
+    dataset: Dataset, episodes: Sequence[int], prompts: Sequence[int], length: int
+) -> _Windows:
     """A window begins at every timestep that leaves a whole one, and once in shorter episodes."""
     chosen = np.asarray(episodes, np.int64)
     counts = np.maximum(dataset.lengths[chosen] - length + 1, 1)
-    alike: dict[tuple[str, str], list[int]] = {}
-    for i in episodes:
-        row = dataset.rows[i]
-        alike.setdefault((row["gato/task"], row["gato/source"]), []).append(i)
+    kinds = [(task, row["gato/source"]) for task, row in zip(dataset.tasks, dataset.rows)]
+    groups: dict[tuple[str, str], list[int]] = {}
+    for i in sorted(prompts):
+        groups.setdefault(kinds[i], []).append(i)
+    alike = {i: groups.get(kinds[i], []) for i in episodes}
     return _Windows(chosen, np.cumsum(counts), alike)

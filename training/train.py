@@ -103,8 +103,7 @@ def sequences(run: Run, datasets: list[Dataset]) -> tuple[Sequences, Sequences |
         side_task=config.side_task if config.auxiliary else None,
         mirror=config.mirror,
     )
-    parts = [split(dataset, config.held_out, config.successes_only) for dataset in datasets]
-    chosen, held = [part[0] for part in parts], [part[1] for part in parts]
+    chosen, held = split(datasets, config.held_out, config.successes_only)
     if config.few_shot is not None:
         chosen = few(chosen, config.few_shot, config.few_shot_series)
     training = Sequences(datasets, chosen, run.tokenizer, sampling)
@@ -113,7 +112,7 @@ def sequences(run: Run, datasets: list[Dataset]) -> tuple[Sequences, Sequences |
     plain = replace(
         sampling, augmentation=Augmentation(), mirror=0.0, weights=(), seed=config.seed + 1
     )
-    return training, Sequences(datasets, held, run.tokenizer, plain)
+    return training, Sequences(datasets, held, run.tokenizer, plain, prompts=chosen)
 
 
 def loop(
@@ -184,12 +183,13 @@ def update(run: Run, batches: Iterator[Batch], meter: Meter) -> dict[str, Tensor
 def objective(run: Run, batch: Batch, learner: nn.Module) -> tuple[dict[str, Tensor], Tensor]:
     """The losses of a batch, and its logits (N, V)."""
     tokens = to_tensors(batch.tokens, run.device)
-    answer_MS = None
-    if batch.answers is not None:
-        answer_MS = torch.from_numpy(batch.answers).to(run.device)
+    label_N, answer_MS = (
+        None if array is None else torch.from_numpy(array).to(run.device)
+        for array in (batch.labels, batch.answers)
+    )
     bf16 = run.config.precision == "bf16"
     with torch.autocast(run.device.type, torch.bfloat16, enabled=bf16):
-        return learner(tokens, answer_MS)
+        return learner(tokens, label_N, answer_MS)
 
 
 @torch.no_grad()
@@ -212,8 +212,8 @@ def evaluate(run: Run, held_out: Sequences) -> dict[str, float]:
     for number in range(num_batches):
         batch = held_out.batch(number)
         losses, logits_NV = objective(run, batch, run.averaged)
-        tokens = to_tensors(batch.tokens, run.device)
-        id_N, is_action_N = tokens.id[tokens.target], loss.is_action(tokens)
+        id_N = torch.from_numpy(batch.labels).to(run.device)
+        is_action_N = loss.is_action(to_tensors(batch.tokens, run.device))
         hard = loss.masked_loss(logits_NV, id_N, is_action_N, run.tokenizer.action_ids)
         for name, value in (losses | {"hard_loss": hard}).items():
             sums[name] = sums.get(name, 0.0) + value.item() / num_batches

@@ -8,7 +8,7 @@ import pytest
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
-from gato_core.tokenizer import Tokenizer
+from gato_core.tokenizer import ACTION_POSITION, Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_training.data.augment import AUGMENTATIONS, Augmentation, augment
 from gato_training.data.side_task import SideTask
@@ -23,27 +23,31 @@ LENGTHS = [3, 9, 12, 5, 7, 8, 10, 11]
 TOKENIZER = Tokenizer(SPEC, Vocabulary(num_text=0))
 
 
-def write(root, lengths=LENGTHS, failures=()) -> Dataset:
-    """Each timestep's first action says its episode, its second one the timestep."""
+def write(root, lengths=LENGTHS, failures=(), begin=0, **named) -> Dataset:
+    """Each timestep's first action says its episode, its second one the timestep.
+
+    begin: the first seed. named: other fields of the episodes, functions of their number.
+    """
     rng = np.random.default_rng(0)
     with DatasetWriter(root, SPEC) as writer:
         for i, length in enumerate(lengths):
             time = np.arange(length)
-            writer.add(
-                Episode(
-                    {
-                        "camera/pixels": rng.integers(0, 256, (length, 16, 16, 3), np.uint8),
-                        "joints": np.zeros((length, 1), np.float32),
-                    },
-                    np.stack([np.full(length, i / 64), time / 64], 1).astype(np.float32),
-                    np.zeros(length, np.float32),
-                    task=f"task {i % 2}",
-                    source="expert",
-                    seed=i,
-                    success=i not in failures,
-                    privileged={"red": _red(i, time), "pinch": np.ones((length, 7), np.float32)},
-                )
-            )  # fmt: skip
+            episode = Episode(
+                {
+                    "camera/pixels": rng.integers(0, 256, (length, 16, 16, 3), np.uint8),
+                    "joints": np.zeros((length, 1), np.float32),
+                },
+                np.stack([np.full(length, i / 64), time / 64], 1).astype(np.float32),
+                np.zeros(length, np.float32),
+                task=f"task {i % 2}",
+                source="expert",
+                seed=begin + i,
+                success=i not in failures,
+                privileged={"red": _red(i, time), "pinch": np.ones((length, 7), np.float32)},
+            )
+            for name, value in named.items():
+                setattr(episode, name, value(i))
+            writer.add(episode)
     return Dataset(root)
 
 
@@ -130,7 +134,7 @@ def test_target_is_exactly_the_actions(dataset):
 
 
 def test_held_out_episodes_are_never_trained_on(dataset):
-    train, held = split(dataset, 0.3, True)
+    (train,), (held,) = split([dataset], 0.3, True)
     assert set(train) | set(held) == set(range(len(LENGTHS))) and not set(train) & set(held)
     assert held
     drawn = {p.episode for n in range(40) for s in make(dataset, train, prompt_fraction=0.5).draw(n)
@@ -139,16 +143,34 @@ def test_held_out_episodes_are_never_trained_on(dataset):
 
 
 def test_held_out_stays_held_out_as_the_dataset_grows(tmp_path):
-    before = split(write(tmp_path / "few", LENGTHS[:6]), 0.4, True)
-    after = split(write(tmp_path / "more", LENGTHS), 0.4, True)
-    assert set(before[1]) <= set(after[1]) and set(before[0]) <= set(after[0])
+    before = split([write(tmp_path / "few", LENGTHS[:6])], 0.4, True)
+    after = split([write(tmp_path / "more", LENGTHS)], 0.4, True)
+    assert set(before[1][0]) <= set(after[1][0]) and set(before[0][0]) <= set(after[0][0])
+
+
+def test_an_initial_state_is_held_out_of_all_datasets_or_of_none(tmp_path):
+    """The split once hashed indices: what one collection held out, another trained on."""
+    lengths = [4] * 40
+    datasets = [
+        write(tmp_path / "all", lengths),
+        write(tmp_path / "later", lengths[:20], begin=13),  # the same seeds at other places
+        write(tmp_path / "two", lengths[:2], begin=5),  # one is held out for want of others
+    ]
+    train, held = split(datasets, 0.2, True)
+    seeds = [
+        {(d.tasks[i], d.rows[i]["gato/seed"]) for d, part in zip(datasets, parts) for i in part}
+        for parts in (train, held)
+    ]
+    assert seeds[0] and seeds[1] and not seeds[0] & seeds[1]
+    assert sum(map(len, train)) + sum(map(len, held)) == 62
+    assert all(held)
 
 
 def test_failures_are_left_out(tmp_path):
     dataset = write(tmp_path, failures=(1, 4))
-    train, held = split(dataset, 0.3, True)
+    (train,), (held,) = split([dataset], 0.3, True)
     assert not {1, 4} & {*train, *held}
-    assert {1, 4} <= {i for part in split(dataset, 0.3, False) for i in part}
+    assert {1, 4} <= {i for (part,) in split([dataset], 0.3, False) for i in part}
 
 
 def test_prompts_are_quarter_of_sequences_half_of_them_ends(dataset):
@@ -163,6 +185,56 @@ def test_prompts_are_quarter_of_sequences_half_of_them_ends(dataset):
         assert prompt.episode != window.episode
         assert prompt.episode % 2 == window.episode % 2  # the same task
         assert prompt.stop - prompt.start + window.stop - window.start <= 4
+
+
+def test_prompts_reach_their_share_where_tasks_once_named_the_objects(tmp_path):
+    """Objects differ from episode to episode: a prompt of the same ones hardly ever existed."""
+    objects = {
+        "task": lambda i: f"r{i},g{i},b{i}",
+        "info": lambda i: {"objects": f"r{i},g{i},b{i}"},
+    }
+    dataset = write(tmp_path, **objects)
+    for row in dataset.rows:
+        row["tasks"] = ["stack red on blue"]  # as LeRobot's column says in such datasets
+    drawn = make(dataset, batch_size=2000, prompt_fraction=0.25, prompt_timesteps=2).draw(0)
+    assert 0.22 < np.mean([len(pieces) == 2 for pieces in drawn]) < 0.28
+
+
+def test_prompt_share_is_reached_beside_tasks_shown_once_or_refused(tmp_path):
+    """Six of eight episodes have a task of their own."""
+    dataset = write(tmp_path, [8] * 8, task=lambda i: f"task {max(i, 1)}")
+    drawn = make(dataset, batch_size=4000, prompt_fraction=0.2, prompt_timesteps=2).draw(0)
+    assert 0.18 < np.mean([len(pieces) == 2 for pieces in drawn]) < 0.22
+    with pytest.raises(ValueError, match="prompt_fraction: expected at most 0.25, .*, got 0.3"):
+        make(dataset, prompt_fraction=0.3, prompt_timesteps=2)
+
+
+def test_held_out_episodes_are_prompted_by_others_where_there_are_any(dataset):
+    sampling = Sampling(4, 200, 0, prompt_fraction=0.5)
+    held = Sequences([dataset], [[1, 2]], TOKENIZER, sampling, prompts=[[0, 4, 6]])
+    drawn = held.draw(0)
+    prompted = [pieces for pieces in drawn if len(pieces) == 2]
+    assert prompted
+    assert {(p.episode, window.episode) for p, window in prompted} <= {(0, 2), (4, 2), (6, 2)}
+
+
+def test_past_timesteps_show_what_was_done_and_labels_stay(tmp_path):
+    """With noise on what was executed, they once showed labels that nobody had carried out."""
+
+    def half(i: int) -> np.ndarray:
+        return np.full((LENGTHS[i], 2), -0.5, np.float32)
+
+    dataset, plain = write(tmp_path / "a", executed=half), write(tmp_path / "b")
+    for options in ({}, {"prompt_fraction": 0.5}):
+        sequences = make(dataset, **options)
+        batch, expected = sequences.batch(0), make(plain, **options).batch(0)
+        np.testing.assert_array_equal(batch.labels, expected.labels)
+        actions = expected.tokens.local_position == ACTION_POSITION
+        np.testing.assert_array_equal(batch.tokens.id[~actions], expected.tokens.id[~actions])
+        for ids, is_action, episode in zip(batch.tokens.id, actions, sequences.episodes(0)):
+            shown = TOKENIZER.decode_action(ids[is_action].reshape(-1, 2))
+            np.testing.assert_allclose(shown[:-1], -0.5, atol=1e-2)
+            np.testing.assert_allclose(shown[-1], episode.action[-1], atol=1e-2)
 
 
 def test_prompt_that_fills_the_context_is_refused(dataset):

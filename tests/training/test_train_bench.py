@@ -20,6 +20,6 @@ def test_counted_operations_are_torch_s(preset):
     updates = bench.Updates(robot(64), options, "fp32")
     tokens = to_tensors(next(updates.batches))
     with FlopCounterMode(display=False) as counter:
-        updates.learner(tokens, None)[0]["loss"].backward()
+        updates.learner(tokens, tokens.id[tokens.target], None)[0]["loss"].backward()
     counted = bench.flops_per_token(updates.learner.model, robot(64)) * tokens.id.numel()
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.05)

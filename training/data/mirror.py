@@ -50,6 +50,8 @@ class Mirror:
         mirrored |= {key: (terms @ c).astype(np.float32) for key, c in self.joints.items()}
         seen.update(mirrored)
         episode.action = episode.action * self.action_sign
+        if episode.executed is not None:
+            episode.executed = episode.executed * self.action_sign
 
 
 def mirror(spec: Spec, datasets: Sequence[Dataset]) -> Mirror:

@@ -201,10 +201,11 @@ def _kept(learner: Learner, config: TrainConfig, number: int) -> list[int]:
     hooks = [b.register_forward_pre_hook(set_to(i)) for i, b in enumerate(blocks)]
     hooks += [b.register_forward_hook(set_to(OUTSIDE)) for b in blocks]
     tokens, positions = _sequences(learner, config, number)
+    label_N = tokens.id[tokens.target]
     bf16 = config.precision == "bf16"
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         with torch.autocast(tokens.id.device.type, torch.bfloat16, enabled=bf16):
-            result = learner.train()(tokens, positions)
+            result = learner.train()(tokens, label_N, positions)
     del result
     for hook in hooks:
         hook.remove()

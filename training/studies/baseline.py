@@ -184,8 +184,7 @@ def sequences(
     successes_only = config.successes_only
     if successes_only is None:
         successes_only = config.method == "bc"
-    parts = [split(dataset, config.held_out, successes_only) for dataset in datasets]
-    chosen, held = [part[0] for part in parts], [part[1] for part in parts]
+    chosen, held = split(datasets, config.held_out, successes_only)
     if config.few_shot is not None:
         chosen = few(chosen, config.few_shot, config.few_shot_series)
     augmentation = named(config.augment) or Augmentation()

@@ -180,11 +180,10 @@ def _check_sizes(config: FewShotConfig) -> None:
 def check_available(name: str, sizes: Sequence[int], train: TrainConfig) -> None:
     """Raises ValueError for more demonstrations than can be drawn from the data."""
     datasets = [Dataset(path, memory_gb=0.0) for path in train.data]
-    parts = [split(dataset, train.held_out, train.successes_only)[0] for dataset in datasets]
-    if max(sizes) > sum(map(len, parts)):
+    there = sum(map(len, split(datasets, train.held_out, train.successes_only)[0]))
+    if max(sizes) > there:
         raise ValueError(
-            f"{name}: expected at most the {sum(map(len, parts))} episodes that are not held out, "
-            f"got {max(sizes)}"
+            f"{name}: expected at most the {there} episodes that are not held out, got {max(sizes)}"
         )
 
 
