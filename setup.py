@@ -38,10 +38,10 @@ EXTRAS = {
     "plot": ["matplotlib"],  # curves of losses and of few-shot fine-tuning
     # recordings, LeRobot's videos (PyAV brings ffmpeg), robomimic's files
     "import": ["rosbags", "mcap", "zstandard", "av", "h5py"],
-    "text": ["sentencepiece"],
+    "text": ["sentencepiece", "pillow>=11"],
     "ros": ROS,
-    "test": ["pytest", "catkin_pkg"],
-    "dev": ["pytest", "catkin_pkg", "ruff", "pre-commit"],
+    "test": ["pytest", "hypothesis", "catkin_pkg"],
+    "dev": ["pytest", "hypothesis", "catkin_pkg", "ruff", "pre-commit"],
 }
 EXTRAS["all"] = sorted(
     {one for name, extra in EXTRAS.items() if name not in ("onnx-gpu", "cluster") for one in extra}

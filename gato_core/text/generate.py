@@ -6,7 +6,6 @@ Shapes: B sequences, L tokens, V ids.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from gato_core.cache import KVCache
 from gato_core.model import Gato, to_tensors
 from gato_core.policy import sample
 from gato_core.text import documents, pieces
-from gato_core.text.documents import Part
+from gato_core.text.documents import Document
 from gato_core.tokenizer import NO_POSITION, Tokens
 
 NUM_CONTEXT_TOKENS = 1024  # section 2.3
@@ -69,16 +68,16 @@ def generate(
 
 def complete(
     model: Gato,
-    parts: Sequence[Part],
+    document: Document,
     *,
     max_tokens: int = 64,
     temperature: float = 0.0,
     top_k: int | None = None,
     seed: int = 0,
 ) -> str:
-    """What follows a document, e.g. `documents.question(image, "Is red on blue?")`, as a string."""
+    """What follows a document, e.g. `documents.question("Is red on blue?", image=image)`."""
     device = model.embedding.weight.device
-    tokens = to_tensors(documents.tokenize(parts, model.config.vocabulary), device)
+    tokens = to_tensors(documents.tokenize(document, model.config.vocabulary), device)
     ids = generate(
         model.eval(),
         tokens,
@@ -109,8 +108,8 @@ class Chat:
 
     def say(self, said: str, image: np.ndarray | None = None, *, max_tokens: int = 64) -> str:
         """The reply. Raises ValueError when the conversation has outgrown the context."""
-        parts = documents.turn(said, image=image)
-        tokens = documents.tokenize(parts, self.model.config.vocabulary)
+        document = documents.chat([(said, "")], image)
+        tokens = documents.tokenize(document, self.model.config.vocabulary)
         ids = generate(
             self.model,
             to_tensors(tokens, self._device),

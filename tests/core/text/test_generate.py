@@ -10,6 +10,7 @@ from gato_core.model import Gato, to_tensors
 from gato_core.policy import GatoPolicy
 from gato_core.spec import Image, Spec, Text
 from gato_core.text import documents, pieces
+from gato_core.text.documents import Document
 from gato_core.text.generate import Chat, complete, generate, new_text_cache
 from gato_core.tokenizer import PATCH, Tokenizer, batch, encode_document
 from gato_core.vocab import Vocabulary
@@ -33,17 +34,61 @@ def greedy(model, tokens, max_tokens=8, **options):
 
 
 def test_targets_are_text_and_nothing_else():
-    parts = documents.question(image(0), "Is it red?", "yes")
-    tokens = documents.tokenize(parts, Vocabulary(), ended=True)
+    asked = documents.question("Is it red?", "yes", image(0))
+    tokens = documents.tokenize(Document(asked.parts), Vocabulary(), ended=True)
     assert tokens.id[:2].tolist() == [PATCH] * 2 and tokens.id[-1] == pieces.END
     assert np.array_equal(tokens.target, tokens.id != PATCH)
     assert pieces.decode(tokens.id[2:]) == "Question: Is it red? Answer: yes"
-    only_answer = documents.tokenize(parts, Vocabulary(), is_target=[False, False, True])
-    assert pieces.decode(only_answer.id[only_answer.target]) == " yes"
+
+
+@pytest.mark.parametrize(
+    ("document", "learned"),
+    [
+        (documents.caption(image(0), "a block"), "a block"),
+        (documents.question("Is it red?", "yes", image(0)), " yes"),
+        (documents.question("Is it red?", "yes"), " yes"),
+        (documents.chat([("Hello", "Hi"), ("Red?", "Yes")], image(0)), " Hi\n Yes\n"),
+    ],
+)
+def test_captions_answers_and_replies_are_learned_and_no_questions(document, learned):
+    """A network that learned to ask would do so when it is to caption."""
+    tokens = documents.tokenize(document, Vocabulary(), ended=True)
+    *targets, last = tokens.id[tokens.target]
+    assert pieces.decode(np.array(targets)) == learned and last == pieces.END
+
+
+def test_a_crop_is_a_stretch_with_a_target():
+    """Patches go along with their marks, and no stretch teaches nothing."""
+    page = Document(("words " * 20, image(0), "more", image(1), "end"), (False, False, True) * 1
+                    + (False, True))  # fmt: skip
+    whole = documents.tokenize(page, Vocabulary(), ended=True)
+    rng = np.random.default_rng(0)
+    assert documents.crop(whole, len(whole.id), rng) is whole
+    lengths, starts = set(), set()
+    for _ in range(100):
+        got = documents.crop(whole, 5, rng)
+        (start,) = (s for s in range(len(whole.id) - 4)
+                    if same_tokens(whole, got, s))  # fmt: skip
+        lengths.add(len(got.id))
+        starts.add(start)
+        assert got.target.any() and not got.target[0]
+        assert len(got.patch) == len(got.patch_interval) == (got.id == PATCH).sum()
+    assert lengths == {5} and len(starts) > 3
+    with pytest.raises(ValueError, match="expected targets within 5 tokens, got none"):
+        documents.crop(documents.tokenize(Document((image(0),)), Vocabulary()), 5, rng)
+
+
+def same_tokens(whole, got, start):
+    """Whether `got` is what stands at `start`."""
+    if not np.array_equal(whole.id[start : start + len(got.id)], got.id):
+        return False
+    before = int((whole.id[:start] == PATCH).sum())
+    patch = whole.patch[before : before + len(got.patch)]
+    return np.array_equal(patch, got.patch)
 
 
 def test_a_text_without_images_predicts_all_but_its_first_token():
-    tokens = documents.tokenize(["The robot is a Sawyer."], Vocabulary())
+    tokens = documents.tokenize(Document(("The robot is a Sawyer.",)), Vocabulary())
     assert not tokens.target[0] and tokens.target[1:].all() and len(tokens.patch) == 0
     model = Gato(tiny(vocabulary=Vocabulary()))
     assert model(to_tensors(tokens)).shape == (len(tokens.id) - 1, 33025)
@@ -58,10 +103,10 @@ def test_a_network_learns_a_caption_and_answers_about_images(positions):
     caption, asked = "a red block on a blue block", "What is on top?"
     whole = [
         documents.caption(image(0), caption),
-        documents.question(image(1), asked, "a red block"),
-        documents.question(image(2), asked, "nothing"),
+        documents.question(asked, "a red block", image(1)),
+        documents.question(asked, "nothing", image(2)),
     ]
-    encoded = [documents.tokenize(parts, vocabulary, ended=True) for parts in whole]
+    encoded = [documents.tokenize(one, vocabulary, ended=True) for one in whole]
     tokens = to_tensors(batch(encoded, vocabulary.separator))
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     for _ in range(80):
@@ -70,8 +115,8 @@ def test_a_network_learns_a_caption_and_answers_about_images(positions):
         loss.backward()
         optimizer.step()
     assert complete(model, documents.caption(image(0))) == caption
-    assert complete(model, documents.question(image(1), asked)) == "a red block"
-    assert complete(model, documents.question(image(2), asked)) == "nothing"
+    assert complete(model, documents.question(asked, image=image(1))) == "a red block"
+    assert complete(model, documents.question(asked, image=image(2))) == "nothing"
 
 
 @SCHEMES
@@ -180,7 +225,7 @@ def test_a_part_that_is_no_text_and_no_image_is_refused(part, message):
 
 def test_a_network_without_words_is_refused():
     with pytest.raises(ValueError, match="vocabulary: expected 32000 text ids, got 0"):
-        complete(random_model(tiny()), ["The robot"])
+        complete(random_model(tiny()), Document(("The robot",)))
 
 
 def test_an_instruction_changes_what_the_policy_does():
