@@ -1,12 +1,15 @@
 """Evaluation: resumable, deterministic, paired, and a page that opens."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 
 from gato_core import checkpoint
 from gato_core.model import PRESETS, Gato
 from gato_sim import evaluate as verb
+from gato_sim.domains.rgb_stacking import seen
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
 from gato_sim.results.summary import METRICS, compare, read_results, summarize
@@ -233,13 +236,52 @@ def test_videos_show_each_kind_of_failure_and_one_success():
     assert choose_films(results, 0) == []
 
 
-@pytest.mark.parametrize("triplets", ["mastery", "rgb_test_triplet1"])
-def test_generalization_refuses_a_policy_trained_on_test_triplets(tmp_path, triplets):
-    path = tmp_path / "mastery"
-    provenance = {"data": [{"path": "demos", "triplets": [triplets]}]}
-    spec = robot_spec((), 64)
+SEEN = "expected skill-mastery for a checkpoint trained on the test triplets"
+UNKNOWN = "expected training data that says which objects it showed.*got none for"
+TRAIN = {"path": "known", "triplets": ["train"]}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "message"),
+    [
+        ({"data": [TRAIN, {"path": "demos", "triplets": ["mastery"]}]}, SEEN),
+        ({"data": [{"path": "demos", "triplets": ["train", "rgb_test_triplet1"]}]}, SEEN),
+        ({"data": [{"path": "demos", "triplets": ["rgb_test_triplet5:blue_on_green"]}]}, SEEN),
+        ({"data": [{"path": "demos", "triplets": ["r25,s0,y26"]}]}, SEEN),
+        ({}, UNKNOWN),
+        ({"data": []}, UNKNOWN),
+        ({"data": [TRAIN, {"path": "recordings"}]}, UNKNOWN + ".*recordings"),
+        ({"data": [TRAIN, {"path": "recordings", "triplets": []}]}, UNKNOWN + ".*recordings"),
+        ({"data": [{"path": "demos", "triplets": ["my kitchen"]}]}, UNKNOWN + ".*demos"),
+        ({"data": [TRAIN | {"episodes_of_unknown_triplets": 1}]}, UNKNOWN + ".*known"),
+        ({"data": [TRAIN], "averaged": [{"path": "one", "provenance": {}}]}, UNKNOWN + ".*one"),
+    ],
+)
+def test_generalization_refuses_a_policy_that_may_have_seen_the_test_objects(
+    tmp_path, provenance, message
+):
+    """Data that did not say its objects once passed."""
+    path, spec = tmp_path / "checkpoint", robot_spec((), 64)
     checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
     config = EvaluateConfig(checkpoint=path, out=tmp_path / "out")
-    with pytest.raises(ValueError, match="expected skill-mastery for a checkpoint trained on"):
+    with pytest.raises(ValueError, match=message):
         evaluate(config)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("triplets", ["train", "selection", "rgb_train_random", "r25,x37,y26"])
+def test_generalization_is_measured_where_no_test_object_was_seen(tmp_path, triplets):
+    path, spec = tmp_path / "checkpoint", robot_spec((), 64)
+    provenance = {"data": [{"path": "demos", "triplets": [triplets]}]}
+    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
+    options = QUICK | dict(suite=("skill-generalization",), episodes=1, max_steps=1)
+    config = EvaluateConfig(checkpoint=path, out=tmp_path / "out", **options)
+    assert evaluate(config)["num_episodes"] == 5
+
+
+def test_the_shipped_policy_is_known_to_have_seen_no_test_object():
+    for name, refused in (("control", False), ("mastery", True)):
+        path = Path(__file__).parent.parent.parent / "checkpoints" / name
+        provenance = checkpoint.read(path)["provenance"]
+        with pytest.raises(ValueError, match=SEEN) if refused else contextlib.nullcontext():
+            seen.check_unseen(provenance, path)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from train_examples import SPEC, losses, write
 
 from gato_core import checkpoint
+from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset, to_tensors
 from gato_core.spec import Discrete, Spec, Text
 from gato_core.tokenizer import Tokenizer
@@ -24,6 +25,7 @@ from gato_training.loss import (
     masked_loss,
     smoothed_targets,
 )
+from gato_training.run_log import origin
 from gato_training.state import remove_old
 from gato_training.train import learning_rate, main, train
 
@@ -112,6 +114,15 @@ def test_fine_tuned_checkpoint_names_the_data_of_the_weights_it_began_with(confi
     train(tuned)
     data = checkpoint.load(tuned.folder / "checkpoints/last").provenance["data"]
     assert [part["path"] for part in data] == [other, *config.data]
+
+
+def test_weights_of_unknown_data_stay_unknown(config, tmp_path):
+    """Whoever goes on from them must not look as if all was known."""
+    source = str(tmp_path / "source")
+    checkpoint.save(source, Gato(preset("debug")), preset("debug"), SPEC, {})
+    own, unknown = origin.data(["mine"], [Dataset(config.data[0])], earlier=source)
+    assert own["path"] == "mine" and own["episodes_of_unknown_triplets"] == own["episodes"] > 0
+    assert source in unknown["path"] and unknown["triplets"] == []
 
 
 def test_checkpoint_of_another_spec_is_refused_with_differences(config, tmp_path):

@@ -43,7 +43,8 @@ def data(
     """For each dataset its size, object sets and physics, JSON-ready.
 
     Then what the checkpoint `earlier` names, whose weights the run began with or goes on from.
-    By `triplets` `gato evaluate` tells whether a checkpoint has seen the test objects.
+    By `triplets`, and by how many episodes do not say theirs, `gato evaluate` tells whether a
+    checkpoint may have seen the test objects.
     """
     now = [
         {
@@ -52,15 +53,29 @@ def data(
             "successes": int(dataset.successes.sum()),
             "timesteps": dataset.num_timesteps,
             "triplets": _named(dataset, "triplets"),
+            "episodes_of_unknown_triplets": dataset.num_episodes
+            - len(dataset.information("triplets")),
             "physics": _named(dataset, "physics"),
         }
         for path, dataset in zip(paths, datasets, strict=True)
     ]
     if earlier is None:
         return now
-    before = read_json(Path(earlier) / "config.json")["provenance"].get("data", [])
-    known = [(part["path"], part["triplets"]) for part in now]
-    return now + [part for part in before if (part["path"], part.get("triplets")) not in known]
+    before = read_json(Path(earlier) / "config.json")["provenance"].get("data")
+    known = [_identity(part) for part in now]
+    return now + [part for part in before or [_unknown(earlier)] if _identity(part) not in known]
+
+
+def _identity(part: dict) -> tuple:
+    """Two folders of one path differ by these."""
+    unknown = part.get("episodes_of_unknown_triplets", 0) > 0
+    return part["path"], tuple(part.get("triplets", [])), unknown
+
+
+def _unknown(earlier: str | Path) -> dict:
+    """What a checkpoint that does not say it was trained on."""
+    counts = dict.fromkeys(("episodes", "successes", "timesteps"), 0)
+    return {"path": f"unknown data of {earlier}", **counts, "triplets": [], "physics": []}
 
 
 def _named(dataset: Dataset, name: str) -> list[str]:

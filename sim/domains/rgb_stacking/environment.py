@@ -84,6 +84,11 @@ class Environment(dm_env.Environment):
         return self.simulation.triplet
 
     @property
+    def objects(self) -> str:
+        """Ids of this episode, and the stack if it is not red on blue: itself a task."""
+        return objects.join_task(",".join(self.triplet), objects.split_task(self.task)[1])
+
+    @property
     def is_running(self) -> bool:
         """Whether an episode has begun and not ended."""
         return self._step < NUM_STEPS

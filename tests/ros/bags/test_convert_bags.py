@@ -18,6 +18,8 @@ from gato_ros.bags import export
 from gato_ros.bags import reader as bag_reader
 from gato_ros.bags import topics as bag_topics
 from gato_ros.bags.convert import ConvertConfig, convert
+from gato_sim.domains.rgb_stacking import seen
+from gato_training.run_log import origin
 
 ACTION = ("action=/robot/commands",)
 
@@ -54,6 +56,24 @@ def test_dataset_to_recordings_and_back_is_bit_for_bit(tmp_path, spec):
         np.testing.assert_array_equal(got.reward, expected.reward)
         assert (got.task, got.source) == (expected.task, expected.source)
         assert got.success == expected.success
+
+
+def test_recordings_say_their_objects_or_count_as_unknown(tmp_path):
+    """Datasets of recordings once passed for data without test objects."""
+    shown = {"triplets": "mastery", "objects": "r3,s0,b2"}
+    for seed, info in enumerate((shown, {})):
+        demo = dataclasses.replace(demonstration(sawyer(), seed), info=info)
+        export.write(tmp_path / f"bags/{seed}", sawyer(), demo)
+    convert(ConvertConfig(tmp_path / "bags", tmp_path / "data"))
+    dataset = Dataset(tmp_path / "data")
+    infos = [dataset.episode(i).info for i in range(2)]
+    assert [{k: info[k] for k in shown if k in info} for info in infos] == [shown, {}]
+    (part,) = origin.data(["data"], [dataset])
+    assert part["triplets"] == ["mastery"] and part["episodes_of_unknown_triplets"] == 1
+    with pytest.raises(ValueError, match="trained on the test triplets"):
+        seen.check_unseen({"data": [part]}, tmp_path)
+    with pytest.raises(ValueError, match="data that says which objects it showed"):
+        seen.check_unseen({"data": [part | {"triplets": []}]}, tmp_path)
 
 
 def test_converting_again_adds_only_what_is_new(tmp_path):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 import ros_examples
 import yaml
 
@@ -10,8 +11,10 @@ import gato_sim
 from gato_core.dataset import Dataset
 from gato_ros.bags.convert import ConvertConfig, convert
 from gato_ros.common import paths
+from gato_sim.domains.rgb_stacking import seen
 from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
 from gato_sim.domains.rgb_stacking.tasks import policy_observation, robot_spec
+from gato_training.run_log import origin
 
 NUM_STEPS, NUM_EPISODES = 30, 2
 
@@ -61,10 +64,15 @@ def test_recorded_and_converted_the_experts_episodes_are_those_of_the_bare_envir
     assert summary["num_recordings"] == summary["num_episodes"] == NUM_EPISODES
     convert(ConvertConfig(recordings, tmp_path / "dataset"))
     dataset = Dataset(tmp_path / "dataset")
+    trained_on = {"data": origin.data(["dataset"], [dataset])}
+    with pytest.raises(ValueError, match="trained on the test triplets"):
+        seen.check_unseen(trained_on, tmp_path)
     assert len(dataset.rows) == NUM_EPISODES
     for index, (observation, action) in enumerate(demonstrations()):
         episode = dataset.episode(index)
         assert episode.source == "expert" and not episode.success
+        shown = {key: episode.info[key] for key in ("triplets", "objects")}
+        assert shown == {"triplets": "rgb_test_triplet5", "objects": "r2,g6,s0"}
         np.testing.assert_allclose(episode.action, action, atol=1e-7)
         for key, expected in observation.items():
             got = episode.observation[key]

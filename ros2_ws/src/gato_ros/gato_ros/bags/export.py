@@ -11,7 +11,7 @@ from rosbags.typesys import Stores, get_typestore
 
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros.bags.topics import ACTION, EPISODE_START, JOINT_STATE
+from gato_ros.bags.topics import ACTION, EPISODE_START, JOINT_STATE, OBJECTS
 from gato_ros.bags.writer import BagWriter, Topic
 from gato_ros.common import ingest
 from gato_sim.constants import GRIPPER_LIMIT
@@ -40,6 +40,7 @@ def write(folder: Path, spec: Spec, episode: Episode) -> None:
         "gripper_joint": ingest.GRIPPER_JOINT,
         "task": episode.task,
         "source": episode.source,
+        **{key: str(episode.info[key]) for key in OBJECTS if key in episode.info},
     }
     writer = BagWriter(folder, topics, info)
     for role, message_type, message, time in _messages(spec, episode):

@@ -89,13 +89,14 @@ def plan(bag: Bag, spec: Spec, topics: Mapping[str, str]) -> Plan:
 
 
 def episodes(plan: Plan, task: str, unknown_is_success: bool) -> Iterator[Episode]:
-    """Episodes with what the recorder noted: task, source and success.
+    """Episodes with what the recorder noted: task, objects, source and success.
 
     task: in words, where the recording says none. An episode that a gap cut short is no success.
     Raises ValueError naming the recording and the time of a message that does not fit.
     """
     info, name = plan.bag.info, plan.bag.path.name
     succeeded = {"true": True, "false": False}.get(info.get("success", ""), unknown_is_success)
+    shown = {key: info[key] for key in bag_topics.OBJECTS if key in info}
     steps = timesteps(plan)
     for number, stretch in enumerate(plan.stretches):
         parts = [next(steps) for _ in stretch.indices]
@@ -110,7 +111,7 @@ def episodes(plan: Plan, task: str, unknown_is_success: bool) -> Iterator[Episod
             source=info.get("source") or "recording",
             seed=zlib.crc32(f"{name}/{number}".encode()),
             success=success,
-            info={"recording": name, "part": number},
+            info={"recording": name, "part": number, **shown},
         )
 
 

@@ -16,6 +16,7 @@ from gato_ros.common.ingest import Crop, Gripper
 from gato_ros.common.reading import joint_values, trajectory_values
 
 ACTION, EPISODE_START = "action", "episode_start"
+OBJECTS = ("triplets", "objects")  # what a recording of the simulated robot says it showed
 JOINT_STATE = "sensor_msgs/msg/JointState"
 ARRAY = "std_msgs/msg/Float64MultiArray"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"

@@ -54,6 +54,7 @@ class RecorderNode(Node):
         self._bag: BagWriter | None = None
         self._num_lost = self._num_finished = 0
         self._success: bool | None = None
+        self._reports: dict[str, dict] = {}  # by objects, of the episodes in this recording
         self._wanted = False  # an episode began that is not yet recorded
         self._problems: list[str] = []
         self._status_at = 0.0
@@ -177,6 +178,17 @@ class RecorderNode(Node):
             self._begin_episode()
         if self._bag:
             self._bag.write(topic, data, arrival, arrival)
+            if topic == self.roles["episode"]:
+                self._note_report(self._newest("episode").data)
+
+    def _note_report(self, words: str) -> None:
+        """Keeps the simulated robot's account; another robot may use the topic as it likes."""
+        try:
+            report = json.loads(words)
+        except ValueError:
+            return
+        if isinstance(report, dict):
+            self._reports[str(report.get("objects", ""))] = report
 
     def _begin_episode(self) -> None:
         """Starts as soon as the robot delivers; from the second episode on without asking again."""
@@ -232,7 +244,7 @@ class RecorderNode(Node):
         if problems:
             raise ValueError("not recording:\n" + "\n".join(problems))
         self._bag = BagWriter(self._free_name(), self._bag_topics(), self._info())
-        self._problems, self._success, self._num_lost = [], None, 0
+        self._problems, self._success, self._num_lost, self._reports = [], None, 0, {}
         self._write_latched()
         self._report(final=True)
         return str(self._bag.folder)
@@ -269,9 +281,10 @@ class RecorderNode(Node):
         """Completes the recording. Raises ValueError when there is none."""
         bag = self._take_bag()
         action = self._newest("action") if bag.num_messages[self.roles["action"]] else None
-        success = self._success if self._success is not None else self._reported_success(bag)
+        success = self._success if self._success is not None else self._reported_success()
         bag.close(
-            {
+            self._shown()
+            | {
                 "task": str(self.get_parameter("task").value),
                 "source": action.header.frame_id if action else "unknown",
                 "success": "unknown" if success is None else str(success).lower(),
@@ -283,11 +296,19 @@ class RecorderNode(Node):
         self.get_logger().info(f"{bag.folder}: {total} messages of {bag.seconds:.1f} s")
         return f"{bag.folder}: {total} messages of {bag.seconds:.1f} s, {self._num_lost} lost"
 
-    def _reported_success(self, bag: BagWriter) -> bool | None:
+    def _reported_success(self) -> bool | None:
         """What the simulated robot said last; None for a robot that does not judge itself."""
-        if not bag.num_messages[self.roles["episode"]]:
-            return None
-        return json.loads(self._newest("episode").data).get("success_end")
+        last = list(self._reports.values())[-1:]
+        return last[0].get("success_end") if last else None
+
+    def _shown(self) -> dict[str, str]:
+        """Which objects the simulated robot showed, or drew them from; other robots do not say."""
+        shown = {}
+        if names := {report["task"] for report in self._reports.values() if "task" in report}:
+            shown["triplets"] = " ".join(sorted(names))
+        if len(self._reports) == 1 and (objects := next(iter(self._reports))):
+            shown["objects"] = objects
+        return shown
 
     def _discard(self) -> str:
         """Deletes the recording under way. Raises ValueError when there is none."""

@@ -277,6 +277,7 @@ class SimNode(Node):
             "episode": len(results) + (not self._is_finished()),
             "num_episodes": self.parameters.episodes,
             "triplet": list(self.env.triplet),
+            "objects": self.env.objects,
             "num_steps": self.parameters.episode_steps,
             **self._progress,
             "results": results[-MAX_RESULTS:],
