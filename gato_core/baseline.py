@@ -7,7 +7,7 @@ kind "bc" (behaviour cloning) or "crr" (critic-regularised regression); `load_po
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -158,8 +158,14 @@ def unscaled(modality: Continuous, value: np.ndarray) -> np.ndarray:
     return (low + (np.clip(value, -1.0, 1.0) + 1.0) / 2.0 * (high - low)).astype(np.float32)
 
 
-def save(path: str | Path, kind: str, actor: Actor, provenance: Mapping) -> None:
-    """Writes a checkpoint directory, whole or not at all. Errors as of `checkpoint.write`."""
+def save(
+    path: str | Path,
+    kind: str,
+    actor: Actor,
+    provenance: Mapping,
+    beside: Callable[[Path], None] | None = None,
+) -> None:
+    """Writes a checkpoint directory, whole or not at all, as `checkpoint.write` does."""
     if kind not in KINDS:
         raise ValueError(f"kind: expected one of {KINDS}, got {kind!r}")
     content = {
@@ -170,7 +176,7 @@ def save(path: str | Path, kind: str, actor: Actor, provenance: Mapping) -> None
         "provenance": dict(provenance),
     }
     weights = {name: x.detach().float().cpu() for name, x in actor.state_dict().items()}
-    checkpoint.write(path, weights, content)
+    checkpoint.write(path, weights, content, beside)
 
 
 def load(path: str | Path) -> tuple[Actor, dict]:

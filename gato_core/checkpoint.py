@@ -10,10 +10,7 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from gato_core.data.atomic import replacing_folder
 from gato_core.model import Gato, ModelConfig, to_tensors
 from gato_core.spec import Continuous, Discrete, Modality, Spec, Text
 from gato_core.tokenizer import Tokenizer
@@ -61,11 +59,12 @@ def save(
     provenance: Mapping,
     *,
     temperature: float = 0.0,
+    beside: Callable[[Path], None] | None = None,
 ) -> None:
     """Writes a checkpoint directory, whole or not at all; an older one at `path` is replaced.
 
     Weights are kept as float32. provenance: JSON-ready (data, commit, command, versions).
-    temperature: see the function of this name.
+    temperature: see the function of this name. beside: see `write`.
     """
     if config != model.config:
         raise ValueError(f"config: expected the model's own, {model.config}, got {config}")
@@ -83,30 +82,30 @@ def save(
             "temperature": temperature,
             "provenance": dict(provenance),
         },
+        beside,
     )
 
 
-def write(path: str | Path, weights: Mapping[str, torch.Tensor], content: Mapping) -> None:
+def write(
+    path: str | Path,
+    weights: Mapping[str, torch.Tensor],
+    content: Mapping,
+    beside: Callable[[Path], None] | None = None,
+) -> None:
     """A directory of weights and of `content` (JSON) beside their hash, whole or not at all.
 
+    beside: writes what else belongs to it into the folder that it is given.
     Raises OSError when it cannot be written; an older one at `path` is as it was then.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    written = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        save_file(dict(weights), written / WEIGHTS)
-        named = {"format_version": FORMAT_VERSION, "weights_sha256": _sha256(written / WEIGHTS)}
-        (written / CONFIG).write_text(json.dumps(named | dict(content), indent=1) + "\n")
-        for name in (WEIGHTS, CONFIG):
-            (written / name).chmod(0o644)
-            _to_disk(written / name)
-        written.chmod(0o755)
-        _replace(written, path)
+        with replacing_folder(Path(path)) as folder:
+            save_file(dict(weights), folder / WEIGHTS)
+            named = {"format_version": FORMAT_VERSION, "weights_sha256": _sha256(folder / WEIGHTS)}
+            (folder / CONFIG).write_text(json.dumps(named | dict(content), indent=1) + "\n")
+            if beside is not None:
+                beside(folder)
     except SafetensorError as error:
         raise OSError(f"{path}: could not be written: {error}") from error
-    finally:
-        shutil.rmtree(written, ignore_errors=True)
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -251,17 +250,3 @@ def _sha256(file: Path) -> str:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _to_disk(file: Path) -> None:
-    with file.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
-def _replace(written: Path, path: Path) -> None:
-    """Puts a complete directory in the place of another one, if there is one."""
-    old = written.with_name(f"{written.name}.old")
-    if path.exists():
-        path.rename(old)
-    written.rename(path)
-    shutil.rmtree(old, ignore_errors=True)

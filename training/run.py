@@ -8,11 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from gato_core import checkpoint
-from gato_core.data.storage import replacing
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Spec
@@ -23,6 +21,8 @@ from gato_training.learner import Learner, prepare, replicate, shard
 from gato_training.run_log import card, memory, origin
 from gato_training.run_log.memory import Estimate, Kept
 from gato_training.run_log.processes import Processes, wait_for_all
+
+NUMBERS = ("step", "seconds", "num_timesteps")  # of a run, that it goes on from
 
 
 @dataclass
@@ -144,27 +144,29 @@ def save(run: Run, provenance: dict, measured: dict[str, float]) -> None:
     """
     folder = run.config.folder / "checkpoints"
     path = folder / str(run.step)
-    numbers = {name: getattr(run, name) for name in ("step", "seconds", "num_timesteps")}
+    numbers = {name: getattr(run, name) for name in NUMBERS}
     tensors = state.tensors(run.learner, run.averaged, run.optimizer)
     weights = state.whole(run.averaged.model.state_dict())
     if run.processes.is_first:
-        try:
-            _write(run, path, weights, provenance | numbers | {"measured": measured})
-            state.save(path, tensors, numbers)
-        except SafetensorError as error:
-            raise OSError(f"{path}: could not be written: {error}") from error
+        _write(run, path, weights, tensors, provenance | numbers | {"measured": measured})
         state.point_last(folder, path)
         state.remove_old(folder, run.config.keep)
     wait_for_all(run.processes)
 
 
-def _write(run: Run, path: Path, weights: dict[str, Tensor], provenance: dict) -> None:
+def _write(
+    run: Run, path: Path, weights: dict[str, Tensor], tensors: dict[str, Tensor], provenance: dict
+) -> None:
     with torch.device("meta"):
         model = Gato(run.sizes)
     model.load_state_dict(weights, assign=True)
-    checkpoint.save(path, model, run.sizes, run.tokenizer.spec, provenance)
-    with replacing(path / card.FILE) as file:
-        file.write_text(card.card(path, run.sizes, run.tokenizer.spec, provenance))
+
+    def beside(folder: Path) -> None:
+        state.save(folder, tensors, {name: provenance[name] for name in NUMBERS})
+        text = card.card(path, run.sizes, run.tokenizer.spec, provenance)
+        (folder / card.FILE).write_text(text)
+
+    checkpoint.save(path, model, run.sizes, run.tokenizer.spec, provenance, beside=beside)
 
 
 def continue_from(run: Run, path: Path) -> None:

@@ -7,6 +7,7 @@ kept.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from gato_core.data.storage import read_json, replacing, write_json
+from gato_core.data.storage import read_json
 
 TENSORS, NUMBERS = "training_state/state.safetensors", "training_state/state.json"
 
@@ -47,10 +48,10 @@ def tensors(
 
 
 def save(checkpoint: Path, tensors: Mapping[str, Tensor], numbers: Mapping) -> None:
-    """Adds tensors and `numbers` (JSON) to a checkpoint."""
-    with replacing(checkpoint / TENSORS) as path:
-        save_file(dict(tensors), path)
-    write_json(checkpoint / NUMBERS, numbers)
+    """Adds tensors and `numbers` (JSON) to a checkpoint that is being written."""
+    (checkpoint / TENSORS).parent.mkdir()
+    save_file(dict(tensors), checkpoint / TENSORS)
+    (checkpoint / NUMBERS).write_text(json.dumps(numbers) + "\n")
 
 
 def load(
@@ -89,7 +90,9 @@ def point_last(folder: Path, checkpoint: Path) -> None:
 
 
 def remove_old(folder: Path, keep: int) -> None:
-    """Removes all but the newest checkpoints of a run."""
+    """Removes all but the newest checkpoints of a run, and what killed programs left."""
+    for left in folder.glob(".*.*"):
+        shutil.rmtree(left)
     steps = sorted(int(path.name) for path in folder.iterdir() if path.name.isdigit())
     for step in steps[:-keep]:
         shutil.rmtree(folder / str(step))

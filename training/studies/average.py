@@ -86,8 +86,8 @@ def average(config: AverageConfig) -> dict:
         first.spec,
         provenance,
         temperature=config.temperature,
+        beside=lambda folder: (folder / card.FILE).write_text(_card(config.out, provenance)),
     )
-    (config.out / card.FILE).write_text(_card(config.out, provenance))
     return {"out": str(config.out), "shares": shares}
 
 

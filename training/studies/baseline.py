@@ -277,8 +277,11 @@ def _save(config, learner, optimizer, provenance, measured) -> None:
     done = {name: provenance[name] for name in ("step", "seconds")}
     folder = config.folder / "checkpoints"
     path = folder / str(done["step"])
-    baseline.save(path, config.method, learner.actor, provenance | {"measured": measured})
-    state.save(path, state.tensors(learner, learner, optimizer), done)
+    tensors = state.tensors(learner, learner, optimizer)
+    baseline.save(
+        path, config.method, learner.actor, provenance | {"measured": measured},
+        beside=lambda written: state.save(written, tensors, done),
+    )  # fmt: skip
     state.point_last(folder, path)
     state.remove_old(folder, keep=2)
 
