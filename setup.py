@@ -57,7 +57,7 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir={"gato_sim": "sim", "gato_training": "training"},
-    package_data={"gato_core": ["text/english.model", "text/english.json"]},
+    package_data={"gato_core": ["text/*.model", "text/*.json"]},
     install_requires=[
         "numpy>=2",
         "opencv-python-headless",

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from gato_core.cache import KVCache, visible
 from gato_core.positions import Places, follow, places, rotate, sinusoids
 from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
-from gato_core.vocab import Vocabulary
+from gato_core.vocab import ENGLISH, SMALL, Vocabulary
 
 
 @dataclass(frozen=True)
@@ -70,12 +70,12 @@ class ModelConfig:
 def _paper(num_layers: int, num_heads: int, width: int, key_size: int) -> ModelConfig:
     """One column of table 5."""
     return ModelConfig(
-        num_layers, num_heads, width, 4 * width, key_size, "relative", stochastic_depth=0.1
+        num_layers, num_heads, width, 4 * width, key_size, "relative", ENGLISH, stochastic_depth=0.1
     )
 
 
 def _control(num_layers: int, width: int, key_size: int = 32) -> ModelConfig:
-    """A small network for control only: no text ids, rotary positions."""
+    """A small network for control only, unless `with_text`: no text ids, rotary positions."""
     return ModelConfig(
         num_layers, width // key_size, width, 4 * width, key_size, "rotary", Vocabulary(num_text=0)
     )
@@ -97,6 +97,11 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise ValueError(f"preset: expected one of {sorted(PRESETS)}, got {name!r}")
     return PRESETS[name]
+
+
+def with_text(config: ModelConfig) -> ModelConfig:
+    """The configuration with the small text vocabulary, if it has no text ids."""
+    return config if config.vocabulary.num_text else replace(config, vocabulary=SMALL)
 
 
 def to_tensors(

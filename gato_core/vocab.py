@@ -35,10 +35,12 @@ class Vocabulary:
 
     discrete_offset: first id of discrete values. 0 is the paper's literal reading, in which they
     share the lowest ids with text; an offset past the separator gives them a range of their own.
+    pieces_sha256: which strings the text ids are, by `pieces.sha256`; None where there are none.
     """
 
     num_text: int = 32000
     discrete_offset: int = 0
+    pieces_sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.num_text < 0:
@@ -57,3 +59,14 @@ class Vocabulary:
     @property
     def size(self) -> int:
         return max(self.separator + 1, self.discrete_offset + NUM_BINS)
+
+
+# the shipped ones: of the paper's size, and for networks in which 32,000 rows would be the most
+ENGLISH = Vocabulary(
+    32000,
+    pieces_sha256="2b1ad936ce490f074e4a7989ae10f99c747df948150d76f68d2fb1ce8dc29cfd",
+)
+SMALL = Vocabulary(
+    4096,
+    pieces_sha256="501e6ac2be56a82d810b00db21a518589b0d5add7301c81061fbb3fe27337ee0",
+)

@@ -59,13 +59,12 @@ def tokenize(
 ) -> Tokens[np.ndarray]:
     """The document's tokens (length,), followed by END if it is a whole one.
 
-    Errors as of `encode_document`; a vocabulary without text is refused by name.
+    Errors as of `encode_document` and `pieces.of`.
     """
-    if vocabulary.num_text < pieces.num_pieces():
-        raise ValueError(
-            f"vocabulary: expected {pieces.num_pieces()} text ids, got {vocabulary.num_text}"
-        )
-    arrays = [pieces.encode(part) if isinstance(part, str) else part for part in document.parts]
+    arrays = [
+        pieces.encode(part, vocabulary) if isinstance(part, str) else part
+        for part in document.parts
+    ]
     is_target = document.is_target
     if ended:
         arrays.append(np.array([pieces.END]))

@@ -87,7 +87,7 @@ def complete(
         top_k=top_k,
         generator=torch.Generator(device).manual_seed(seed),
     )
-    return pieces.decode(ids[0].cpu().numpy()).strip()
+    return pieces.decode(ids[0].cpu().numpy(), model.config.vocabulary).strip()
 
 
 class Chat:
@@ -119,7 +119,7 @@ class Chat:
             temperature=self.temperature,
             generator=self._generator,
         )
-        return pieces.decode(ids[0].cpu().numpy()).strip()
+        return pieces.decode(ids[0].cpu().numpy(), self.model.config.vocabulary).strip()
 
 
 def _likeliest(logits_BV: Tensor, top_k: int | None) -> Tensor:

@@ -22,8 +22,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import tyro
+from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from gato_core.text.pieces import END, PADDING, UNKNOWN
+from gato_core.text.pieces import END, PADDING, UNKNOWN, sha256
 
 # from their copyright files; a vocabulary holds words and their parts, none of the texts
 LICENCES = {
@@ -67,6 +68,8 @@ SENTENCES = (
 @dataclass(frozen=True)
 class VocabularyConfig:
     """Trains the text vocabulary, a SentencePiece model, from free text.
+
+    example: gato vocabulary --num-pieces 4096 --output outputs/vocabulary/small
 
     example: gato vocabulary --text /usr/share/doc /usr/share/man/man1 --packages
     """
@@ -123,6 +126,7 @@ def train(config: VocabularyConfig) -> dict:
         "command": " ".join(["gato vocabulary", *sys.argv[1:]]),
         "text_sha256": hashlib.sha256("\n".join(train).encode()).hexdigest(),
         "model_sha256": hashlib.sha256(model).hexdigest(),
+        "pieces_sha256": sha256(SentencePieceProcessor(model_proto=model)),
         **measure(model, held_out),
     }
     config.output.parent.mkdir(parents=True, exist_ok=True)
@@ -133,8 +137,6 @@ def train(config: VocabularyConfig) -> dict:
 
 def train_model(lines: list[str], num_pieces: int) -> bytes:
     """The serialized model. The same lines give the same bytes."""
-    from sentencepiece import SentencePieceTrainer
-
     model = io.BytesIO()
     SentencePieceTrainer.train(
         sentence_iterator=itertools.chain(lines, robot_lines(ROBOT_SHARE * _num_bytes(lines))),
@@ -160,8 +162,6 @@ def train_model(lines: list[str], num_pieces: int) -> bytes:
 
 def measure(model: bytes, lines: list[str]) -> dict[str, float]:
     """Held-out bytes per token, and the share of lines that come back unchanged."""
-    from sentencepiece import SentencePieceProcessor
-
     pieces = SentencePieceProcessor(model_proto=model)
     encoded = pieces.encode(lines)
     same = sum(x == y for x, y in zip(lines, pieces.decode(encoded)))

@@ -1,12 +1,14 @@
 import gzip
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gato_core.model import preset, with_text
 from gato_core.text import pieces, train_vocabulary
-from gato_core.vocab import Vocabulary
+from gato_core.vocab import ENGLISH, SMALL, Vocabulary
 
 ODD = [
     "",
@@ -23,34 +25,53 @@ ODD = [
 ]
 
 
-def test_the_shipped_model_fills_the_papers_range():
-    assert pieces.num_pieces() == Vocabulary().num_text == 32000
+SHIPPED = pytest.mark.parametrize("name", pieces.SHIPPED)
 
 
-def test_every_string_survives_a_round_trip():
+@SHIPPED
+def test_the_shipped_models_are_those_that_their_names_promise(name):
+    vocabulary = pieces.SHIPPED[name]
+    model = pieces.load(pieces.FOLDER / f"{name}.model")
+    assert len(model) == vocabulary.num_text
+    assert pieces.sha256(model) == vocabulary.pieces_sha256
+
+
+def test_the_papers_range_is_filled_and_small_presets_have_few_rows():
+    assert preset("79m").vocabulary == ENGLISH and ENGLISH.num_text == 32000
+    assert with_text(preset("79m")) == preset("79m")
+    assert with_text(preset("control-5m")).vocabulary == SMALL and SMALL.num_text < 5000
+
+
+@SHIPPED
+def test_every_string_survives_a_round_trip(name):
     """Also spaces' own mark, which SentencePiece alone would turn into a space."""
+    vocabulary = pieces.SHIPPED[name]
     rng = np.random.default_rng(0)
     code = rng.integers(0, 0x110000, (300, 20))
     code[(code >= 0xD800) & (code < 0xE000)] = 0x2581
     for string in [*ODD, *("".join(map(chr, row)) for row in code)]:
-        ids = pieces.encode(string)
-        assert pieces.decode(ids) == string
-        assert ids.dtype == np.int64 and (ids < 32000).all()
+        ids = pieces.encode(string, vocabulary)
+        assert pieces.decode(ids, vocabulary) == string
+        assert ids.dtype == np.int64 and (ids < vocabulary.num_text).all()
 
 
+@SHIPPED
 @pytest.mark.parametrize(
     "word", ["robot", "gripper", "camera", "stack", "red", "green", "blue", "block", "basket"]
 )
-def test_robot_words_are_one_piece_each(word):
-    assert len(pieces.encode(f" {word}")) == 1
+def test_robot_words_are_one_piece_each(name, word):
+    assert len(pieces.encode(f" {word}", pieces.SHIPPED[name])) == 1
 
 
-def test_instructions_encode_compactly():
-    assert len(pieces.encode("stack the red block on the blue block")) <= 9
+@SHIPPED
+def test_instructions_encode_compactly(name):
+    sentence = "stack the red block on the blue block"
+    assert len(pieces.encode(sentence, pieces.SHIPPED[name])) <= 9
 
 
-def test_digits_stand_alone():
-    assert len(pieces.encode("12345")) == 5
+@SHIPPED
+def test_digits_stand_alone(name):
+    assert len(pieces.encode("12345", pieces.SHIPPED[name])) == 5
 
 
 def test_an_instruction_is_padded_or_cropped_to_its_length():
@@ -73,6 +94,21 @@ def test_ids_that_are_no_pieces_are_refused(id):
         pieces.decode(np.array([5, id]))
 
 
+def test_another_vocabulary_is_refused_by_name():
+    """With all names and both hashes; the checkpoints of before had no hash, only a size."""
+    other = replace(SMALL, pieces_sha256="0123456789" * 6)
+    known = r"english \(32000 pieces, SHA-256 2b1ad936\), small \(4096 pieces, SHA-256 \w{8}\)"
+    with pytest.raises(ValueError, match=f"{known}, got 4096 pieces, SHA-256 01234567"):
+        pieces.encode("red", other)
+    with pytest.raises(ValueError, match=f"{known}, got 32000 pieces, SHA-256 "):
+        pieces.encode("red", replace(ENGLISH, pieces_sha256=SMALL.pieces_sha256))
+    with pytest.raises(ValueError, match=f"{known}, got 100 pieces, unnamed"):
+        pieces.encode("red", Vocabulary(100))
+    with pytest.raises(ValueError, match="expected text ids, got a network without any"):
+        pieces.encode("red", Vocabulary(0))
+    assert np.array_equal(pieces.encode("red", Vocabulary(32000)), pieces.encode("red", ENGLISH))
+
+
 def test_another_file_is_refused(tmp_path):
     file = tmp_path / "other.model"
     with pytest.raises(FileNotFoundError, match="other.model: expected a SentencePiece model"):
@@ -82,9 +118,11 @@ def test_another_file_is_refused(tmp_path):
         pieces.load(file)
 
 
-def test_the_shipped_model_is_the_one_its_provenance_describes():
-    provenance = json.loads(pieces.MODEL.with_suffix(".json").read_text())
-    data = pieces.MODEL.read_bytes()
+@SHIPPED
+def test_the_shipped_model_is_the_one_its_provenance_describes(name):
+    provenance = json.loads((pieces.FOLDER / f"{name}.json").read_text())
+    data = (pieces.FOLDER / f"{name}.model").read_bytes()
+    assert provenance["pieces_sha256"] == pieces.SHIPPED[name].pieces_sha256
     assert provenance["model_sha256"] == hashlib.sha256(data).hexdigest()
     assert all(source["licence"] for source in provenance["sources"])
     assert provenance["held_out_round_trips"] == 1.0

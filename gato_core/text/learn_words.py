@@ -1,0 +1,27 @@
+"""A network that only acts gets text ids: the others keep their meaning, and move up."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gato_core.model import Gato
+from gato_core.vocab import SMALL, Vocabulary
+
+
+def with_words(model: Gato, words: Vocabulary = SMALL) -> Gato:
+    """A copy of a network without text ids that has them, as fresh as those of a new network.
+
+    What it answers to all that is no text stays the same. Raises ValueError where it has text.
+    """
+    old = model.config.vocabulary
+    if old.num_text:
+        raise ValueError(f"model: expected no text ids, got {old.num_text}")
+    num_text = words.num_text
+    # discrete values shared their rows with continuous ones, and still do
+    vocabulary = Vocabulary(num_text, old.discrete_offset + num_text, words.pieces_sha256)
+    grown = Gato(replace(model.config, vocabulary=vocabulary))
+    weights = model.state_dict()
+    embedding = grown.embedding.weight.detach().clone()
+    embedding[num_text:] = weights["embedding.weight"]
+    grown.load_state_dict({**weights, "embedding.weight": embedding})
+    return grown.to(model.embedding.weight.device).train(model.training)
