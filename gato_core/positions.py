@@ -1,4 +1,4 @@
-"""Where tokens stand to one another: masks, distances and rotary angles.
+"""Positions of tokens: attention masks, relative distances and rotary angles.
 
 Shapes: B sequences, L tokens, Q tokens whose output is wanted, S keys, H heads, K key size.
 """

@@ -1,4 +1,4 @@
-"""Policies to evaluate: a checkpoint, the scripted expert, random actions; and their stopwatch."""
+"""Policies to evaluate: a checkpoint, the scripted expert, random actions; with step times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which objects and initial states an episode has: fixed for evaluation, seeded for collection.
+"""Objects and seeds of each episode: fixed suites for evaluation, seeded draws for collection.
 
 Object sets, disjoint by construction:
     train       training objects demonstrations are collected with (93 of the 103)

@@ -1,4 +1,4 @@
-"""One episode of an evaluation: run for its result, or once more for its video."""
+"""One episode of an evaluation, for its result or, run again, for its video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is trained: a network with its objective, and how processes share the work on it."""
+"""The network with its training objective, and its distribution over processes (DDP, FSDP)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training minimises: cross-entropy at the targets, and a side task if asked.
+"""Losses: cross-entropy at target tokens, and the side task's regression.
 
 Shapes: N targets, V ids, D width, A action dimensions, M sequences x timesteps,
 S numbers in an answer of the side task.

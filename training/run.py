@@ -1,4 +1,4 @@
-"""A training run: the network, its average, its optimizer; begun, saved and taken up again."""
+"""A training run: network, averaged weights and optimizer; created, saved and resumed."""
 
 from __future__ import annotations
 

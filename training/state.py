@@ -1,4 +1,4 @@
-"""What a run needs to go on exactly where it was: safetensors and JSON, never pickle.
+"""Training state for bit-exact resumption, as safetensors and JSON; never pickle.
 
 Files hold whole tensors, however many processes share them, so a run may go on with another number
 of processes. What the network draws follows from the seed and the batch's number: no generator is

@@ -1,4 +1,4 @@
-"""Folders that are there whole or not at all, whenever the program or the power stops."""
+"""Atomic replacement of a folder: after a crash the old or the new one is there, whole."""
 
 from __future__ import annotations
 

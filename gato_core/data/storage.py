@@ -1,4 +1,4 @@
-"""Files that survive a power cut: atomic JSON and parquet, one writer per folder."""
+"""Atomic JSON and parquet files, and a lock that allows one writer per folder."""
 
 from __future__ import annotations
 

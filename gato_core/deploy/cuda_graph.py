@@ -1,4 +1,4 @@
-"""The policy for a GPU: each control step is one replay of a captured graph."""
+"""The control step as a captured CUDA graph: one replay a step."""
 
 from __future__ import annotations
 

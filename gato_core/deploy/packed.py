@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie in memory as oneDNN's kernels on the CPU read them."""
+"""Linear layers with weights prepacked in oneDNN's CPU layout."""
 
 from __future__ import annotations
 

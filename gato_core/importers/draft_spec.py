@@ -1,4 +1,4 @@
-"""Drafts of a Spec for foreign data, to be completed by somebody who knows the robot.
+"""Draft Specs for foreign data: the user fills in units and limits.
 
 Data of others tell neither units nor limits. A draft has the unit "?", which conversion refuses,
 and limits a tenth wider than the data, which should become the robot's.

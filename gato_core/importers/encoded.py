@@ -1,4 +1,4 @@
-"""The size that a JPEG or PNG says it has, before a decoder makes room for it."""
+"""Width and height from the header of a JPEG or PNG, without decoding it."""
 
 from __future__ import annotations
 

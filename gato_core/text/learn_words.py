@@ -1,4 +1,4 @@
-"""A network that only acts gets text ids: the others keep their meaning, and move up."""
+"""Adds a text vocabulary to a network that has none: other ids keep their meaning and move up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of what a checkpoint looks at and of how it tells tasks apart: `gato analyze`.
+"""Attention maps and t-SNE embeddings of a checkpoint: `gato analyze`.
 
 Attention maps over a timestep's image patches, and a t-SNE of embeddings. Paper, section 5.
 Shapes: H heads, L tokens, P patches, D width, N sequences.

@@ -1,4 +1,4 @@
-"""Says what is in a dataset, a recording or a checkpoint, and if it is sound: `gato inspect`."""
+"""Summarises a dataset, recording or checkpoint and lists its faults: `gato inspect`."""
 
 from __future__ import annotations
 

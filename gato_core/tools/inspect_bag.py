@@ -1,4 +1,4 @@
-"""Says what is in a rosbag2 recording and whether its clocks and numbers are sound."""
+"""Summarises a rosbag2 recording and checks its time stamps and numbers."""
 
 from __future__ import annotations
 

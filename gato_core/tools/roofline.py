@@ -1,4 +1,4 @@
-"""What a control step costs and how soon a machine could be done with it."""
+"""Roofline of a control step: operations, bytes, and the shortest time a machine allows."""
 
 from __future__ import annotations
 

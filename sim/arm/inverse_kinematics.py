@@ -1,4 +1,4 @@
-"""Joint angles that bring the pinch point to a pose: the search that starts an episode.
+"""Inverse kinematics: joint angles that bring the pinch point to a pose.
 
 Like the benchmark's solver (dm_robotics' `IkSolver`): thirty attempts, and of the angles that
 reach the pose those nearest to the centres of the joints' ranges.

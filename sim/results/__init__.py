@@ -1,1 +1,1 @@
-"""What episodes came to: rates with intervals, curves, pages and videos."""
+"""Results of evaluations: success rates with intervals, curves, reports and videos."""

@@ -1,4 +1,4 @@
-"""Curves of a report as inline SVG: which share of episodes had reached each stage by when."""
+"""Inline SVG curves for a report: share of episodes that reached each stage, over time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The summary of an evaluation as a page to read: Markdown, and one HTML file with its videos."""
+"""The report of an evaluation: Markdown, and one HTML file with its videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the results of single episodes to rates, intervals, stages and comparisons.
+"""Summarises episodes' results: rates, intervals, stages and comparisons.
 
 A result is one JSON object (a line of results.jsonl):
     task, index, seed, objects                    which trial it was

@@ -1,4 +1,4 @@
-"""Videos people look at: the robot large, what the policy sees beside it, and what is going on.
+"""Evaluation videos: a large scene view, the policy's images beside it, and a caption.
 
 MP4 is H.264 in yuv420p, which browsers play; the encoder comes with imageio-ffmpeg.
 """

@@ -1,1 +1,1 @@
-"""How episodes are run: worker processes, a cluster, progress, and what they came from."""
+"""Running many episodes: worker processes, Ray, progress, provenance."""

@@ -1,4 +1,4 @@
-"""The tally of a collection: what every attempt came to, kept or not."""
+"""Counts of a collection: successes, failures by reason, episodes kept."""
 
 from __future__ import annotations
 

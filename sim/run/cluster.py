@@ -1,4 +1,4 @@
-"""Jobs on the machines of a Ray cluster, with the contract of workers.run: each done exactly once.
+"""The same jobs as workers.run on a Ray cluster; each result is kept once.
 
 Every machine needs this package in the same version, the model files, and files that a job names
 (a checkpoint). Nodes that die have their jobs run again by Ray elsewhere.

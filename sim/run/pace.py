@@ -1,4 +1,4 @@
-"""Steps of policy and environment in turn, as if the policy took its time: simulated latency."""
+"""Simulated latency: actions take effect later, as if the policy had needed that time."""
 
 from __future__ import annotations
 

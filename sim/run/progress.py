@@ -1,4 +1,4 @@
-"""The line that long commands show: how much is done, how fast, how long still."""
+"""The progress line of long commands: done, rate, time left."""
 
 from __future__ import annotations
 

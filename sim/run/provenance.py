@@ -1,4 +1,4 @@
-"""What a result or a demonstration came from: versions, commit, machine."""
+"""Provenance of results and demonstrations: versions, commit, machine."""
 
 from __future__ import annotations
 

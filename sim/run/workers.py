@@ -1,4 +1,4 @@
-"""Worker processes that survive each other's death: every job is done exactly once.
+"""A pool of worker processes: jobs of a worker that dies are run again, each result is kept once.
 
 `run` hands one job at a time to each of several spawned processes and yields results as they
 come. A worker that dies (out of memory, killed) is replaced and its job given out again; an

@@ -1,1 +1,1 @@
-"""What is done to demonstrations before they are learned: augmentation, mirror, side task."""
+"""Augmentation, mirroring and side-task labels of demonstrations."""

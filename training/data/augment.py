@@ -1,4 +1,4 @@
-"""Image augmentation for robots: shifts, crops, colours and blur, alike in a sequence."""
+"""Image augmentation: shifts, crops, colours and blur, the same for all images of a sequence."""
 
 from __future__ import annotations
 

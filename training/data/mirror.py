@@ -1,4 +1,4 @@
-"""The world in a mirror: every demonstration seen a second time with left and right exchanged.
+"""Mirror augmentation: demonstrations with left and right exchanged.
 
 Not in the paper. Reflected in the robot's vertical plane (y to -y) the two front cameras show each
 other's picture, and the same motion solves the mirrored task. Joint angles have no mirror image

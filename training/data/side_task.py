@@ -1,4 +1,4 @@
-"""What the side task asks at each timestep: where objects are, and where the gripper next acts.
+"""Labels of the side task: positions of objects, and of the gripper's next action.
 
 Not in the paper. The answers come from the simulator; a policy never sees them.
 """

@@ -1,1 +1,1 @@
-"""What a run says of itself: journal, model card, origin, memory, pictures."""
+"""Reports of a run: log, model card, origin, memory estimate, plots."""

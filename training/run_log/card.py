@@ -1,4 +1,4 @@
-"""The model card that every checkpoint gets: what it is, what it saw, how it was made, how good."""
+"""The model card of a checkpoint: sizes, data, command, hardware, held-out figures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run reports: JSON lines always, TensorBoard if wanted, one line a time on the screen."""
+"""The log of a run: JSON lines, TensorBoard if wanted, and a progress line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run will need of memory, told and compared with what there is before it begins.
+"""Estimate of a run's peak memory, compared with what is free before it starts.
 
 Weights, gradients and moments are counted. What the forward pass keeps for the backward pass is
 measured on one and on two made-up sequences, and multiplied.

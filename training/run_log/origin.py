@@ -1,4 +1,4 @@
-"""Where trained weights come from: what every checkpoint says of its making."""
+"""Provenance of trained weights: data, command, commit, versions, machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Curves as pictures: a run's losses, and success over the number of demonstrations.
+"""Plots: losses of a run, success over the number of demonstrations.
 
 Needs matplotlib (`pip install .[plot]`); whoever calls decides what to do without it.
 """

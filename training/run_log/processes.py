@@ -1,4 +1,4 @@
-"""The processes that torchrun starts: who this one is, and what they tell each other."""
+"""torchrun's processes: rank, world size, broadcast and reduction."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Trainings compared: few-shot curves, ablations, baselines, averaged weights."""
+"""Studies over several trainings: few-shot curves, ablations, baselines, weight averaging."""

@@ -1,4 +1,4 @@
-"""What each choice is worth: networks that differ in one choice, trained alike, `gato ablations`.
+"""Ablations: networks that differ in one choice, trained alike: `gato ablations`.
 
 Every run has the same seed, number of updates, timesteps in an update and held-out episodes, and
 all are evaluated from the same initial states; McNemar's test says which differences are more than

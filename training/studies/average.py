@@ -1,4 +1,4 @@
-"""Averages the weights of checkpoints that grew from the same ones: `gato average`.
+"""Averages the weights of checkpoints fine-tuned from the same ones: `gato average`.
 
 A "model soup" (Wortsman et al. 2022, arXiv 2203.05482): fine-tuned from common weights, networks
 lie in one basin, and their mean often generalizes better than each. It costs nothing to act with.

@@ -1,4 +1,4 @@
-"""How many demonstrations a new task takes: the paper's few-shot protocol, `gato few-shot`.
+"""Few-shot curves, the paper's protocol: success over demonstrations, `gato few-shot`.
 
 For each series and size, a run of `gato train` on that many episodes and an evaluation of its last
 checkpoint by `gato evaluate`. Appendix E; unlike there, the last checkpoint counts and not the best

@@ -1,4 +1,4 @@
-"""Takes turns at the arm: a trained policy strays, the expert says what to do and brings it back.
+"""DAgger with handover: a trained policy acts, the expert labels its states and takes over.
 
 The dataset aggregation of Ross et al. (2011, DAgger), by stretches of an episode: the states are
 those that the policy gets itself into, the labels are the expert's throughout.

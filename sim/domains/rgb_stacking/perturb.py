@@ -1,4 +1,4 @@
-"""Disturbs what is executed while the label stays clean, so that demonstrations show recoveries."""
+"""Noise injection: disturbs the executed actions and keeps the labels the expert's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Domain randomisation: what differs from episode to episode besides objects and poses.
+"""Domain randomisation: light, colours, cameras, friction, mass and latency per episode.
 
 A profile names the ranges; `draw` is a function of profile and seed alone. Physics (friction, the
 objects' mass, latency) changes what happens, the rest only what the cameras see. The profile

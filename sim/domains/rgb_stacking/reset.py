@@ -1,4 +1,4 @@
-"""The benchmark's start of an episode: where the arm and the three objects are.
+"""The benchmark's initial states: poses of the arm and the three objects.
 
 RGB-Stacking's `task.py` and dm_control's `PropPlacer`, from one seeded generator.
 """

@@ -1,4 +1,4 @@
-"""Whether a checkpoint has seen the test objects, by what it says of its training data."""
+"""Whether a checkpoint was trained on the test objects, from the provenance it carries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The robot and three objects without a task: commands in, joint angles and images out."""
+"""The simulation without a task: joint commands in, joint angles and images out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far an episode came: the step at which each stage was first true, and why it failed.
+"""Stages of an episode: the step at which each was first reached, and the reason of failure.
 
 What holds at one moment is `reward.stages`; success is the benchmark's criterion alone.
 """

@@ -1,4 +1,4 @@
-"""What to do first where the top would not stay on the base: lay one down alone, or tip it over.
+"""Preparations where the top would not stay on the base: lay an object down, or tip it over.
 
 What leans on something falls flat when it is laid down alone; a prism with a ridge on top stands
 on its end after it was tipped over. The what-if simulation says which helps.

@@ -1,4 +1,4 @@
-"""What the scripted expert knows: poses, convex solids, contacts and the gripper, each timestep."""
+"""The expert's privileged state: poses, convex solids, contacts and the gripper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tips an object over an edge of its footing, so that it stands on a face with a level one above.
+"""Tipping an object over an edge, so that it rests on a face with a level one on top.
 
 Red does not stay on a prism that lies with a ridge on top. The closed gripper lifts one end by its
 face and walks it over the far edge: forward and upward, for a push alone would slide it.

@@ -1,4 +1,4 @@
-"""What would become of the objects if they were let go: the basket and its content, no robot.
+"""Look-ahead: simulates basket and objects without the robot, to see whether a stack stays.
 
 A model of three bodies steps some thirty times faster than the scene, with the same contacts.
 """

@@ -1,4 +1,4 @@
-"""Timesteps out of messages that come at rates of their own: which message belongs to which.
+"""Aligns messages of different rates into timesteps.
 
 Pure functions of stamps. Times are ns on the robot's clock; a message that bears no stamp is placed
 there by its arrival. A stream's message for a timestep is the newest that is not newer than it.

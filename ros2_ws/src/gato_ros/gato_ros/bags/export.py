@@ -1,4 +1,4 @@
-"""Episodes of a dataset to recordings, as our recorder would have made them of the robot."""
+"""Writes episodes of a dataset as recordings, as the recorder would have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which topics of a recording feed a Spec, and every way in which they do not fit it."""
+"""Maps a recording's topics to the keys of a Spec and lists every mismatch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Accounting of control ticks: how many were on time, and where the time of each went."""
+"""Statistics of control ticks: on time, late, missed, and latency by stage."""
 
 from __future__ import annotations
 

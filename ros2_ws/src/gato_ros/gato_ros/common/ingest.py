@@ -1,4 +1,4 @@
-"""Messages to the observation a Spec asks for: the same for a live robot, a simulator and a bag.
+"""ROS messages to a Spec's observation: one function for live robots, the simulator and bags.
 
 Needs no ROS. A camera's key is `<camera>/pixels`. Numbers of joints come from the JointState field
 that their unit names, matched by joint name. Two keys are computed: the gripper's opening, and the

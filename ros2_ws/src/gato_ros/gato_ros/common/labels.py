@@ -1,4 +1,4 @@
-"""Actions as messages: what a policy, a person or the scripted expert does, for recordings."""
+"""Actions as JointState messages, for recordings."""
 
 from __future__ import annotations
 

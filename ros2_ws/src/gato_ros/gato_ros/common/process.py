@@ -1,4 +1,4 @@
-"""What every node process has in common: executor thread, signals, a clean end."""
+"""The main function of every node process: executor thread, signals, shutdown."""
 
 from __future__ import annotations
 

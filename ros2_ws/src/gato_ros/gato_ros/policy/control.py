@@ -1,4 +1,4 @@
-"""One control tick without ROS: messages in, a safe command out, and where the time went."""
+"""One control tick without ROS: messages in, a safe command and its latencies out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One active stretch of the policy node, from activate to deactivate: tick by tick, move or hold.
+"""The control loop of the policy node from activate to deactivate: each tick moves or holds.
 
 Its loop runs in the main thread; `stop` may come from any thread, also while the policy computes.
 """

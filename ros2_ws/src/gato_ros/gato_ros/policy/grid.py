@@ -1,4 +1,4 @@
-"""Which stamps of a stream are control ticks: the nearest to a grid of the control rate."""
+"""Chooses the messages of a faster stream that are nearest to the control rate's grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How often messages of a topic come, and whether that is what a robot should deliver."""
+"""Arrival rates of topics, compared with the rates a robot should deliver."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What must hold before a command leaves: limits, fresh and living streams."""
+"""Checks before a command leaves: limits, freshness, frozen sensors."""

@@ -1,4 +1,4 @@
-"""Notices a sensor that repeats itself under fresh stamps while the robot is told to move."""
+"""Detects a sensor that repeats its data under fresh stamps while the robot moves."""
 
 from __future__ import annotations
 

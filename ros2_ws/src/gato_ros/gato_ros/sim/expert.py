@@ -1,4 +1,4 @@
-"""The scripted expert as one who acts over topics: demonstrations without hands.
+"""The scripted expert acting over topics, for demonstrations without a person.
 
 It reads the simulator's own state, so it lives in the simulated robot's process; what it does
 leaves and comes back as messages, like a policy's.

@@ -1,4 +1,4 @@
-"""Latency and losses between the simulated robot and the rest, to see who can live with them."""
+"""Simulated latency and message loss between the simulated robot and the other nodes."""
 
 from __future__ import annotations
 

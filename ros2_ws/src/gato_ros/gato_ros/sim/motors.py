@@ -1,4 +1,4 @@
-"""What stands between command messages and the motors: newest command, and a watchdog."""
+"""The simulated robot's command input: the newest command, and a watchdog."""
 
 from __future__ import annotations
 

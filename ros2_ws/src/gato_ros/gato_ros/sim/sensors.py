@@ -1,4 +1,4 @@
-"""What the simulated robot's sensors say: images, joints, the clock and, to debug, true poses."""
+"""Messages of the simulated robot: images, joints, clock and, to debug, true poses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node processes: started with a log each, ended in order, never left behind."""
+"""Starts node processes with a log each, and ends them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person's keys or joystick ask of the robot, as the policy's action; no node, no clock.
+"""Keys and joystick to the policy's action; no node, no clock.
 
 Motion ends when the person lets go: a key counts for as long as the terminal repeats it, a joystick
 while its dead-man button is held and its messages keep coming.

@@ -1,1 +1,1 @@
-"""What people look at: status line and browser."""
+"""The status line and the browser view."""

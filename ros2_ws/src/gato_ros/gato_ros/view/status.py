@@ -1,4 +1,4 @@
-"""What goes on, as one live line; at the end a report for people and programs.
+"""The live status line, and a report at the end.
 
 A process of its own: it can neither slow the control loop nor stop it.
 """

@@ -1,4 +1,4 @@
-"""Shows in a browser what the robot sees and does: cameras, joints, latency, state, episode.
+"""The browser view: cameras, joints, latency, state and episode.
 
 A process of its own with best-effort subscriptions: it costs the control loop nothing.
 """
