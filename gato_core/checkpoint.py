@@ -1,4 +1,4 @@
-"""Checkpoints: model.safetensors and config.json in a folder, verified by stored samples when loaded.
+"""Checkpoints: model.safetensors and config.json in a folder, verified by samples when loaded.
 
 config.json keeps the ModelConfig, the Spec, the provenance and a golden sample: what this model
 answered to a made-up observation when it was saved. Nothing is ever unpickled.
