@@ -36,6 +36,14 @@ def main() -> int:
         return 1
 
 
+def told(error: BaseException) -> str:
+    """An error as one line for people: KeyError's own text is a key in quotes."""
+    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, KeyError) and " " not in text:
+        return f"expected {text}, got nothing of that name"
+    return text or type(error).__name__
+
+
 def _run() -> int:
     verbs = {entry.name: entry for entry in entry_points(group="gato.commands")}
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gato_core.data import features
-from gato_core.data import folder as lerobot
+from gato_core.data import features, metadata
 from gato_core.data import statistics as feature_statistics
 from gato_core.data.features import ACTION, EXECUTED, PRIVILEGED, REWARD, STATE
+from gato_core.data.folder import EpisodeFiles
 from gato_core.data.writer import DatasetWriter as DatasetWriter
 from gato_core.episode import Episode
 
@@ -44,13 +44,15 @@ class Dataset:
 
     def __init__(self, root: str | Path, *, memory_gb: float = 8.0) -> None:
         self.root = Path(root)
-        self._files = lerobot.EpisodeFiles(self.root)
-        self.info, self.rows = self._files.info, self._files.rows
-        self.spec = lerobot.read_spec(self.root)
-        self.lengths = np.array([row["length"] for row in self.rows], np.int64)
+        self.info = metadata.read_info(self.root)
+        self.spec = metadata.read_spec(self.root)
         self._columns = features.feature_names(self.spec)
         self._slices = features.state_slices(self.spec)
         self._check_features()
+        self._files = EpisodeFiles(self.root)
+        self._files.check_cameras(self._cameras)
+        self.rows = self._files.rows
+        self.lengths = np.array([row["length"] for row in self.rows], np.int64)
         self._stored: dict[int, _Stored] = {}
         self._mutex = threading.Lock()
         # Reads are uniformly random, so evicting would gain nothing: what fits is kept. Encoded
@@ -61,6 +63,11 @@ class Dataset:
     @property
     def num_episodes(self) -> int:
         return len(self.rows)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What other readers of the folder may stumble over, a line each."""
+        return self._files.warnings
 
     @property
     def num_timesteps(self) -> int:
@@ -117,7 +124,7 @@ class Dataset:
 
     def statistics(self) -> list[dict[str, dict[str, list]]]:
         """Per episode {feature: {statistic: values}}, from meta/episodes."""
-        rows = lerobot.read_rows(self.root, self.info, statistics=True)
+        rows = metadata.read_rows(self.root, self.info, statistics=True)
         return [feature_statistics.of_row(row) for row in rows]
 
     def _check_features(self) -> None:
@@ -184,7 +191,7 @@ class Dataset:
         frames = np.empty((stop - start, *shape), np.uint8)
         for t in range(start, stop):
             where = f"{self.root}: episode {i}, timestep {t}, {name}"
-            data = stored.encoded[name][t].as_buffer()
+            data = self._files.picture(stored.encoded[name], t, where)
             frames[t - start] = features.decode_png(data, shape, where)
         return frames
 

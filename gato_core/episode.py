@@ -54,7 +54,10 @@ class Episode:
             if len(value) != num_timesteps:
                 raise ValueError(f"{key}: expected {num_timesteps} timesteps, got {len(value)}")
         for t in range(num_timesteps):
-            spec.check_observation({key: value[t] for key, value in self.observation.items()})
+            try:
+                spec.check_observation({key: value[t] for key, value in self.observation.items()})
+            except ValueError as error:
+                raise ValueError(f"{error} at timestep {t}") from error
 
 
 def _check_action(name: str, action: np.ndarray, num_timesteps: int, spec: Spec) -> None:

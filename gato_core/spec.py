@@ -174,7 +174,7 @@ class Spec:
     def __post_init__(self) -> None:
         if not self.observation:
             raise ValueError("Spec: expected at least one observation, got none")
-        if not self.control_timestep > 0:
+        if not 0 < self.control_timestep < math.inf:
             raise ValueError(f"control_timestep: expected > 0 s, got {self.control_timestep}")
         object.__setattr__(
             self, "observation", {key: self.observation[key] for key in sorted(self.observation)}
@@ -215,10 +215,16 @@ class Spec:
 
     @classmethod
     def from_dict(cls, data: Mapping) -> Spec:
-        """Inverts `to_dict`; ValueError on an unknown modality, KeyError on a missing key."""
+        """Inverts `to_dict`; ValueError naming what is missing, unknown or of another type."""
+        _check_fields("Spec", data, {"observation": "", "action": "", "control_timestep": "float"})
+        if not isinstance(data["observation"], Mapping):
+            raise ValueError(f"observation: expected an object, got {data['observation']!r}")
+        action = _modality_from_dict("action", data["action"])
+        if not isinstance(action, Continuous | Discrete):
+            raise ValueError(f"action: expected Continuous or Discrete, got {data['action']}")
         return cls(
-            observation={k: _modality_from_dict(m) for k, m in data["observation"].items()},
-            action=_modality_from_dict(data["action"]),
+            observation={k: _modality_from_dict(k, m) for k, m in data["observation"].items()},
+            action=action,
             control_timestep=float(data["control_timestep"]),
         )
 
@@ -270,13 +276,36 @@ def _modality_to_dict(modality: Modality) -> dict:
     return {"modality": type(modality).__name__, **dataclasses.asdict(modality)}
 
 
-def _modality_from_dict(data: Mapping) -> Modality:
-    fields = dict(data)
-    name = fields.pop("modality")
-    if name not in _MODALITIES:
-        raise ValueError(f"modality: expected one of {sorted(_MODALITIES)}, got {name!r}")
+def _modality_from_dict(key: str, data: object) -> Modality:
+    name = data.get("modality") if isinstance(data, Mapping) else data
+    if not (isinstance(name, str) and isinstance(data, Mapping) and name in _MODALITIES):
+        raise ValueError(f"{key}: modality: expected one of {sorted(_MODALITIES)}, got {name!r}")
+    fields = {k: v for k, v in data.items() if k != "modality"}
+    kinds = {field.name: field.type for field in dataclasses.fields(_MODALITIES[name])}
+    usual = {k: getattr(_MODALITIES[name], k) for k in kinds if hasattr(_MODALITIES[name], k)}
+    _check_fields(f"{key}: {name}", usual | fields, kinds)
     tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return _MODALITIES[name](**tuples)
+
+
+def _check_fields(where: str, data: object, kinds: Mapping[str, str]) -> None:
+    """Raises ValueError unless data holds these fields, of these types."""
+    if not isinstance(data, Mapping) or data.keys() != kinds.keys():
+        got = list(data) if isinstance(data, Mapping) else repr(data)
+        raise ValueError(f"{where}: expected {list(kinds)}, got {got}")
+    for key, value in data.items():
+        if not _is_of(value, kinds[key]):
+            raise ValueError(f"{where}: {key}: expected {kinds[key]}, got {value!r}")
+
+
+def _is_of(value: object, kind: str) -> bool:
+    """Whether a value of JSON is of this type; whole numbers are floats too."""
+    if kind.startswith("tuple["):
+        inner = kind.removeprefix("tuple[").split(",")[0]
+        return isinstance(value, list | tuple) and all(_is_of(one, inner) for one in value)
+    types = {"int": int, "float": int | float, "str": str, "bool": bool}
+    of_bool = isinstance(value, bool) and kind != "bool"
+    return kind not in types or (isinstance(value, types[kind]) and not of_bool)
 
 
 def _flatten(data: Mapping, prefix: str = "") -> dict[str, str]:

@@ -13,11 +13,13 @@ Layout of one row (timestep), for a Spec with cameras, continuous and integer ob
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 
 import cv2
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
@@ -28,8 +30,9 @@ EXECUTED = "executed"
 REWARD = "next.reward"
 SUCCESS = "next.success"
 PRIVILEGED = "privileged."
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-_SCALARS = {
+SCALARS = {
     REWARD: "float32",
     "next.done": "bool",
     SUCCESS: "bool",
@@ -96,7 +99,7 @@ def features(
     for key, size in sorted(privileged.items()):
         labels = [f"{key}/{i}" for i in range(size)]
         table[PRIVILEGED + key] = _feature("float32", (size,), labels)
-    return table | {name: _feature(dtype, (1,), None) for name, dtype in _SCALARS.items()}
+    return table | {name: _feature(dtype, (1,), None) for name, dtype in SCALARS.items()}
 
 
 def differences(
@@ -114,17 +117,45 @@ def differences(
             continue
         ours, theirs = expected[name], got[name]
         kind = "image" if theirs["dtype"] == "video" else theirs["dtype"]
-        labels = theirs["names"]
-        is_free = ours["dtype"] == "image" or not isinstance(labels, list)
+        named = None if ours["dtype"] == "image" else labels(theirs)
         plain = [label.rsplit("/", 1)[-1] for label in ours["names"]]
         for what, wanted, found in (
             ("dtype", ours["dtype"], kind),
             ("shape", ours["shape"], list(theirs["shape"])),
-            ("names", ours["names"], ours["names"] if is_free or labels == plain else labels),
+            ("names", ours["names"], ours["names"] if named in (None, plain) else named),
         ):
             if wanted != found:
                 lines.append(f"{name}: expected {what} {wanted}, got {found}")
     return lines
+
+
+def labels(feature: Mapping) -> list[str] | None:
+    """What a feature's numbers are called, each name once; None where nobody says.
+
+    Others give a list, a list for each arm ({"left": [...], "right": [...]}) or places ({"x": 0}).
+    A name that several numbers have gets its arm before it, or else its place behind it.
+    """
+    count, names = math.prod(feature["shape"]), feature["names"]
+    pairs = _named(names)
+    if isinstance(names, Mapping) and sorted(map(repr, names.values())) == sorted(
+        map(repr, range(count))
+    ):
+        pairs = [("", name) for name in sorted(names, key=names.get)]
+    if pairs is None or len(pairs) != count:
+        return None
+    for choice in (
+        [name for _, name in pairs],
+        [f"{group}.{name}" if group else name for group, name in pairs],
+        [f"{name}.{place}" for place, (_, name) in enumerate(pairs)],
+    ):
+        if len(set(choice)) == count:
+            return choice
+    return None
+
+
+def places(feature: Mapping) -> list[str]:
+    """The labels of a feature's numbers, or "0", "1", ... where it has none."""
+    return labels(feature) or [str(i) for i in range(math.prod(feature["shape"]))]
 
 
 def schema(table: Mapping[str, dict]) -> pa.Schema:
@@ -172,14 +203,25 @@ def to_table(arrays: Mapping[str, np.ndarray], table_schema: pa.Schema) -> pa.Ta
     return pa.Table.from_arrays(parts, schema=table_schema)
 
 
-def to_numpy(column: pa.Array, shape: list[int]) -> np.ndarray:
-    """(T, n) from a column of scalars or of lists. Raises ValueError for lists of other sizes."""
-    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    values = column
-    if is_list or pa.types.is_fixed_size_list(column.type):
-        values = column.flatten()
-    if len(values) != len(column) * int(np.prod(shape)):
-        raise ValueError(f"column: expected lists of {shape}, got {len(values)} in {len(column)}")
+def to_numpy(column: pa.Array, shape: list[int], where: str) -> np.ndarray:
+    """Numbers (T, *shape) from a column of scalars or of lists.
+
+    Raises ValueError naming `where` for lists of other sizes, nothing, or what is no number.
+    """
+    values, sides, is_whole = column, [], not column.null_count
+    while is_whole and (pa.types.is_list(values.type) or pa.types.is_large_list(values.type)
+                        or pa.types.is_fixed_size_list(values.type)):  # fmt: skip
+        lengths = pc.unique(pc.list_value_length(values)).to_pylist()
+        values, is_whole = values.flatten(), len(lengths) == 1
+        is_whole = is_whole and not values.null_count
+        sides.append(lengths[0] if len(lengths) == 1 else lengths)
+    kind = values.type
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+    if not (is_whole and is_number and math.prod(sides) == math.prod(shape)):
+        raise ValueError(
+            f"{where}: expected numbers of shape {list(shape)}, got {column.type} of {sides}, "
+            f"{column.null_count or values.null_count} of them nothing"
+        )
     return values.to_numpy(zero_copy_only=False).reshape(-1, *shape)
 
 
@@ -208,8 +250,17 @@ def decode_png(data: bytes | pa.Buffer, shape: tuple[int, ...], name: str) -> np
 
 
 def decode_image(data: bytes | pa.Buffer, name: str) -> np.ndarray:
-    """PNG or JPEG to uint8 (height, width, 3) RGB. Raises ValueError, naming the feature."""
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    """PNG or JPEG to uint8 (height, width, 3) RGB.
+
+    Raises ValueError, naming the feature, for what is no picture or one of 16 bits, such as depth.
+    """
+    data = memoryview(data)
+    if bytes(data[:8]) == PNG_SIGNATURE and bytes(data[24:25]) == b"\x10":
+        raise ValueError(f"{name}: expected a picture of 8 bits, got a PNG of 16, such as depth")
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # no bytes at all, or a header that promises too many pixels
+        image = None
     if image is None:
         raise ValueError(f"{name}: expected PNG or JPEG, got {len(data)} bytes that are no image")
     return image
@@ -226,6 +277,19 @@ def check_finite(arrays: Mapping[str, np.ndarray], table: Mapping[str, dict], wh
                 f"{where}: {name}: expected finite values, got {array[step]} "
                 f"at timestep {step} ({label})"
             )
+
+
+def _named(names: object, group: str = "") -> list[tuple[str, str]] | None:
+    """(group, name) of each number; None for what is no name."""
+    if isinstance(names, str | int) and not isinstance(names, bool):
+        return [(group, str(names))]
+    if isinstance(names, Mapping):
+        parts = [_named(part, str(key)) for key, part in names.items()]
+    elif isinstance(names, list):
+        parts = [_named(part, group) for part in names]
+    else:
+        return None
+    return None if None in parts else [pair for part in parts for pair in part]
 
 
 def _feature(dtype: str, shape: tuple[int, ...], names: list[str] | None) -> dict:

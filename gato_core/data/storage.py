@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -18,11 +18,14 @@ from gato_core.data.features import IMAGE_TYPE
 
 
 def read_json(path: Path) -> dict:
-    """Raises FileNotFoundError, or ValueError naming the file when it is not JSON."""
+    """Raises FileNotFoundError, or ValueError naming the file when it is no object of JSON."""
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+        data = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # also what is no UTF-8
         raise ValueError(f"{path}: expected JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: expected an object of JSON, got {type(data).__name__}")
+    return data
 
 
 def write_json(path: Path, data: Mapping) -> None:
@@ -74,12 +77,31 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """Raises FileNotFoundError, or ValueError naming the file when it is damaged."""
     if not path.exists():
         raise FileNotFoundError(f"{path}: missing, but the dataset's metadata counts it")
-    try:
+    with named_damage(path, "expected a parquet file, damaged or truncated"):
         return pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(
-            f"{path}: expected a parquet file, damaged or truncated: {error}"
-        ) from error
+
+
+def read_table(path: Path, names: Sequence[str], groups: Sequence[int] | None = None) -> pa.Table:
+    """These columns of a parquet file, or of some of its row groups.
+
+    Raises FileNotFoundError, or ValueError naming the file and what it lacks or the damage.
+    """
+    file = open_parquet(path)
+    there = file.schema_arrow.names
+    if unlike := [name for name in names if there.count(name) != 1]:
+        raise ValueError(f"{path}: expected columns {unlike}, once each, got {there}")
+    with named_damage(path):
+        chosen = range(file.num_row_groups) if groups is None else groups
+        return file.read_row_groups(chosen, columns=list(names))
+
+
+@contextlib.contextmanager
+def named_damage(path: Path, what: str = "damaged") -> Iterator[None]:
+    """Turns Arrow's errors into a ValueError that begins with the file's name."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{path}: {what}: {error}") from error
 
 
 def write_row_groups(path: Path, tables: list[pa.Table]) -> None:

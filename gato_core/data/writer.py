@@ -20,11 +20,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gato_core.data import features
-from gato_core.data import folder as lerobot
+from gato_core.data import features, metadata
 from gato_core.data import statistics as feature_statistics
 from gato_core.data.features import PRIVILEGED
-from gato_core.data.folder import DATA_PATH, EPISODES_PATH, FILES_PER_CHUNK
+from gato_core.data.metadata import DATA_PATH, EPISODES_PATH, FILES_PER_CHUNK
 from gato_core.data.storage import lock, replacing, tasks_table, write_json, write_row_groups
 from gato_core.episode import Episode
 from gato_core.spec import Spec
@@ -122,7 +121,7 @@ class DatasetWriter:
         if not self._pending:
             return
         file = _file_number(self._rows[-1]) + 1 if self._rows else 0
-        where = lerobot.numbered(file)
+        where = metadata.numbered(file)
         rows = [pending.row | _located(where) for pending in self._pending]
         stored = [
             row | feature_statistics.flat(p.statistics) for row, p in zip(rows, self._pending)
@@ -153,16 +152,16 @@ class DatasetWriter:
 
     def _resume(self) -> None:
         """Takes up an existing folder and removes files that no info.json ever counted."""
-        if differences := lerobot.read_spec(self.root).differences(self.spec):
+        if differences := metadata.read_spec(self.root).differences(self.spec):
             raise ValueError(f"{self.root}: the Spec differs:\n  " + "\n  ".join(differences))
-        info = lerobot.read_info(self.root)
+        info = metadata.read_info(self.root)
         self._features, self._robot_type = info["features"], info["robot_type"]
-        rows = lerobot.read_rows(self.root, info, statistics=True)
+        rows = metadata.read_rows(self.root, info, statistics=True)
         # stats.json may be one flush ahead of info.json; the episodes' own statistics are not
         self._statistics = feature_statistics.merged([feature_statistics.of_row(r) for r in rows])
         self._rows = [{key: row[key] for key in row if key[:6] != "stats/"} for row in rows]
         kept = {
-            self.root / pattern.format(**lerobot.located(row))
+            self.root / pattern.format(**metadata.located(row))
             for row in self._rows
             for pattern in (DATA_PATH, EPISODES_PATH)
         }
@@ -200,10 +199,10 @@ class DatasetWriter:
             for key, name in features.feature_names(self.spec).items()
             for s in [features.state_slices(self.spec).get(key)]
         }
-        gato = {"version": lerobot.GATO_VERSION, "spec": self.spec.to_dict(), "features": layout}
+        gato = {"version": metadata.GATO_VERSION, "spec": self.spec.to_dict(), "features": layout}
         write_json(self.root / "gato.json", gato)
         info = {
-            "codebase_version": lerobot.CODEBASE_VERSION,
+            "codebase_version": metadata.CODEBASE_VERSION,
             "robot_type": self._robot_type,
             "total_episodes": len(self._rows),
             "total_frames": self._rows[-1]["dataset_to_index"],
@@ -240,4 +239,4 @@ def _file_number(row: Mapping) -> int:
 
 def _tasks(rows: list[dict]) -> list[str]:
     """Task texts in the order of their first episode."""
-    return list(dict.fromkeys(row["tasks"][0] for row in rows))
+    return list(dict.fromkeys(row["gato/task"] for row in rows))

@@ -1,15 +1,16 @@
 """LeRobot datasets of others, image or video mode, as episodes of a Spec.
 
-A camera's key `<camera>/pixels` is the feature `observation.images.<camera>`. The numbers of any
-other key are looked for in the feature `observation.<key>`, else in `observation.state`, by name.
+A camera's key `<camera>/pixels` is the feature `observation.images.<camera>`, else
+`observation.<camera>` or `<camera>`. The numbers of any other key are looked for in the feature
+`observation.<key>`, else in `observation.state`, by name, alone or with the key before it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from gato_core.data import features
 from gato_core.data.features import ACTION, REWARD, STATE
@@ -19,107 +20,146 @@ from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
 from gato_core.spec import Continuous, Image, Spec
 
-IMAGES = "observation.images."
+OBSERVATION = "observation."
+CAMERAS = ("observation.images.", OBSERVATION, "")  # what may stand before a camera's name
 BLOCK = 64  # frames of a video decoded at a time, at their full size
 
 
-def count(root: Path) -> int:
-    """Number of episodes."""
-    return EpisodeFiles(root).info["total_episodes"]
+def draft_spec(files: EpisodeFiles, image_size: int) -> tuple[Spec, list[str]]:
+    """A Spec with all cameras, all vectors `observation.*` and the action, and what to know of it.
+
+    See draft_spec.py. Raises ValueError where there is no action or no observation.
+    """
+    table, warnings, observation = files.info["features"], [], {}
+    if ACTION not in table:
+        raise ValueError(f"{files.root}: expected a feature {ACTION}, got {sorted(table)}")
+    for name, feature in table.items():
+        if is_camera(feature):
+            files.check_cameras([name])
+            height, width, _ = picture(files, 0, name, 0).shape
+            observation[_camera_key(table, name)] = draft.image(height, width, image_size)
+        elif name.startswith(OBSERVATION) and _is_vector(feature):
+            observation[name.removeprefix(OBSERVATION)] = _drafted(files, name, warnings)
+        elif name != ACTION and name not in features.SCALARS:
+            warnings.append(f"{name}: {feature['dtype']} {feature['shape']}: left out")
+    action = _drafted(files, ACTION, warnings)
+    return Spec(observation, action, 1 / files.info["fps"]), warnings
 
 
-def draft_spec(root: Path, image_size: int) -> Spec:
-    """A Spec with all cameras, `observation.state` and the action; see draft."""
-    files = EpisodeFiles(root)
-    observation = {}
-    for name, feature in files.info["features"].items():
-        if feature["dtype"] in ("image", "video"):
-            _, height, width, _ = next(_pictures(files, 0, name)).shape
-            key = f"{name.removeprefix(IMAGES)}/pixels"
-            observation[key] = draft.image(height, width, image_size)
-    if STATE in files.info["features"]:
-        observation["state"] = draft.continuous(files.column(STATE), _names(files, STATE))
-    action = draft.continuous(files.column(ACTION), _names(files, ACTION))
-    return Spec(observation, action, 1 / files.info["fps"])
-
-
-def episodes(root: Path, spec: Spec) -> Iterator[Episode]:
+def episodes(files: EpisodeFiles, spec: Spec) -> Iterator[Episode]:
     """Every episode, in order, resized and sorted as the Spec asks.
 
     Raises ValueError listing what the dataset has otherwise: features, names, rate.
     """
-    files = EpisodeFiles(root)
-    where = _sources(files, spec)
-    table = files.info["features"]
+    where, table = sources(files, spec), files.info["features"]
     names = sorted({name for name, columns in where.values() if columns is not None})
-    names += [name for name in (REWARD, features.SUCCESS) if name in table]
+    names += [REWARD] if REWARD in table else []
     for i, row in enumerate(files.rows):
         numbers = files.read(i, names)
-        features.check_finite(numbers, table, f"{root}: episode {i}")
         vectors = {
-            key: numbers[name][:, columns].astype(_dtype(spec, key))
+            key: _vector(numbers[name], columns, spec, key, f"{files.root}: episode {i}")
             for key, (name, columns) in where.items()
             if columns is not None
         }
-        action, success = vectors.pop(ACTION), row["gato/success"]
-        if features.SUCCESS in numbers:
-            success = bool(numbers[features.SUCCESS].any())
+        action = vectors.pop(ACTION)
+        reward = numbers.get(REWARD, np.zeros((len(action), 1)))[:, 0]
         yield Episode(
             vectors
             | {key: _images(files, i, where[key][0], image) for key, image in _cameras(spec)},
             action,
-            numbers[REWARD][:, 0] if REWARD in numbers else np.zeros(len(action), np.float32),
+            reward.astype(np.float32),
             task=row["gato/task"],
             source=row["gato/source"],
             seed=row["gato/seed"],
-            success=success,
-            info={"dataset": root.name, "episode": i},
+            success=row["gato/success"],
+            terminated=row["gato/terminated"],
+            info={"dataset": str(files.root.resolve()), "episode": row["episode_index"]},
         )
 
 
-def _sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] | None]]:
-    """{key: (feature, its columns in the Spec's order; None for a camera)}, the action's too."""
+def sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] | None]]:
+    """{key: (feature, its columns in the Spec's order; None for a camera)}, the action's too.
+
+    Raises ValueError listing what the dataset has otherwise.
+    """
     table, found, problems = files.info["features"], {}, []
     for key, modality in {**spec.observation, ACTION: spec.action}.items():
         if isinstance(modality, Image):
-            name = f"{IMAGES}{key.removesuffix('/pixels').replace('/', '.')}"
+            names = _camera_names(key)
+            name = next((n for n in names if n in table and is_camera(table[n])), None)
             found[key] = (name, None)
-            is_camera = name in table and table[name]["dtype"] in ("image", "video")
-            if not is_camera:
-                problems.append(f"{key}: expected a camera {name}, got {sorted(table)}")
+            if name is None:
+                problems.append(f"{key}: expected a camera {names[0]}, got {sorted(table)}")
             continue
-        own = ACTION if key == ACTION else f"observation.{key.replace('/', '.')}"
+        own = ACTION if key == ACTION else OBSERVATION + key.replace("/", ".")
         name = own if own in table else STATE
-        names = _names(files, name) if name in table else []
-        if missing := [label for label in modality.names if label not in names]:
-            problems.append(f"{key}: expected {missing} in {name}, got {names}")
+        there = features.places(table[name]) if name in table else []
+        plain = [label.removeprefix(f"{key}/") for label in there]
+        columns = [(there if label in there else plain) for label in modality.names]
+        missing = [label for label, names in zip(modality.names, columns) if label not in names]
+        if missing:
+            problems.append(f"{key}: expected {missing} in {name}, got {there}")
         else:
-            found[key] = (name, [names.index(label) for label in modality.names])
+            found[key] = (name, [names.index(n) for n, names in zip(modality.names, columns)])
     if abs(files.info["fps"] * spec.control_timestep - 1) > 1e-6:
         rate = 1 / spec.control_timestep
         problems.append(f"fps: expected {rate:g} by the Spec, got {files.info['fps']}")
     if problems:
         raise ValueError(f"{files.root}: unlike the Spec:\n  " + "\n  ".join(problems))
+    files.check_cameras(name for name, columns in found.values() if columns is None)
     return found
 
 
-def _names(files: EpisodeFiles, name: str) -> list[str]:
-    """What the dataset calls a feature's dimensions: a list, lists in a dict, or nothing."""
-    feature = files.info["features"][name]
-    labels = feature["names"]
-    if isinstance(labels, Mapping):
-        labels = [label for part in labels.values() for label in part]
-    count = int(np.prod(feature["shape"]))
-    return list(labels) if labels and len(labels) == count else [f"{i}" for i in range(count)]
+def _drafted(files: EpisodeFiles, name: str, warnings: list[str]) -> Continuous:
+    labels = features.places(files.info["features"][name])
+    values = files.column(name).reshape(-1, len(labels))
+    drafted, unsound = draft.continuous(values, labels, name)
+    warnings += unsound
+    return drafted
+
+
+def _camera_names(key: str) -> list[str]:
+    """Features that may hold a camera's pictures, the likeliest first."""
+    camera = key.removesuffix("/pixels")
+    return [prefix + plain for prefix in CAMERAS for plain in (camera.replace("/", "."), camera)]
+
+
+def _camera_key(table: Mapping, name: str) -> str:
+    """The shortest key that leads back to this feature and to no other."""
+    for prefix in filter(name.startswith, CAMERAS):
+        key = f"{name.removeprefix(prefix)}/pixels"
+        if next(n for n in _camera_names(key) if n in table) == name:
+            return key
+    raise AssertionError(name)  # its whole name leads to it
+
+
+def is_camera(feature: Mapping) -> bool:
+    """Whether a feature holds colour pictures; depth maps are none."""
+    return feature["dtype"] in ("image", "video") and not _is_depth(feature)
+
+
+def _is_depth(feature: Mapping) -> bool:
+    info = feature.get("info")
+    return isinstance(info, Mapping) and bool(info.get("video.is_depth_map"))
+
+
+def _is_vector(feature: Mapping) -> bool:
+    return feature["dtype"].startswith(("float", "int", "uint"))
 
 
 def _cameras(spec: Spec) -> list[tuple[str, Image]]:
     return [(key, m) for key, m in spec.observation.items() if isinstance(m, Image)]
 
 
-def _dtype(spec: Spec, key: str) -> type:
+def _vector(values: np.ndarray, columns: list[int], spec: Spec, key: str, where: str) -> np.ndarray:
+    """(T, n) of the Spec's type. Raises ValueError where an integer has a fraction."""
     modality = spec.action if key == ACTION else spec.observation[key]
-    return np.float32 if isinstance(modality, Continuous) else np.int64
+    chosen = values.reshape(len(values), -1)[:, columns]
+    if isinstance(modality, Continuous):
+        return chosen.astype(np.float32)
+    if not np.array_equal(chosen, np.nan_to_num(chosen).astype(np.int64)):
+        raise ValueError(f"{where}: {key}: expected whole numbers, got {chosen.ravel()[:5]}")
+    return chosen.astype(np.int64)
 
 
 def _images(files: EpisodeFiles, i: int, name: str, image: Image) -> np.ndarray:
@@ -128,6 +168,17 @@ def _images(files: EpisodeFiles, i: int, name: str, image: Image) -> np.ndarray:
     return np.concatenate(
         [fit_images.fitted(block, image, where) for block in _pictures(files, i, name)]
     )
+
+
+def picture(files: EpisodeFiles, i: int, name: str, t: int) -> np.ndarray:
+    """uint8 (height, width, 3): one frame at the camera's own size."""
+    if files.info["features"][name]["dtype"] == "video":
+        return files.video(i, name, t, t + 1)[0]
+    return _decoded(files, files.read(i, [name])[name], t, f"{files.root}: episode {i}: {name}")
+
+
+def _decoded(files: EpisodeFiles, encoded: pa.Array, t: int, where: str) -> np.ndarray:
+    return features.decode_image(files.picture(encoded, t, where), where)
 
 
 def _pictures(files: EpisodeFiles, i: int, name: str) -> Iterator[np.ndarray]:
@@ -139,6 +190,8 @@ def _pictures(files: EpisodeFiles, i: int, name: str) -> Iterator[np.ndarray]:
         stop = min(start + BLOCK, length)
         if is_video:
             yield files.video(i, name, start, stop)
-        else:
-            data = [encoded[t].as_buffer() for t in range(start, stop)]
-            yield np.stack([features.decode_image(one, where) for one in data])
+            continue
+        frames = [_decoded(files, encoded, t, where) for t in range(start, stop)]
+        if len({frame.shape for frame in frames}) > 1:
+            raise ValueError(f"{where}: expected pictures of one size, got several in an episode")
+        yield np.stack(frames)

@@ -10,24 +10,29 @@ from typing import Annotated
 import numpy as np
 import tyro
 
+from gato_core.cli import told
 from gato_core.data.features import ACTION, STATE, state_slices
 from gato_core.dataset import Dataset
+from gato_core.importers.admission import CLIPPED_TOO_MANY
 from gato_core.importers.bags import recordings
+from gato_core.importers.robomimic import SUFFIXES as HDF5_SUFFIXES
 from gato_core.spec import Continuous, Image, summary
 from gato_core.tools.inspect_bag import inspect_recordings
-
-CLIPPED_TOO_MANY = 0.05  # of one dimension's values: the limits do not fit the robot
+from gato_core.tools.inspect_foreign import inspect_demonstrations, inspect_lerobot
 
 
 @dataclass(frozen=True)
 class InspectConfig:
     """Says what is in a dataset, a recording or a checkpoint, and whether it is sound.
 
+    Also in data of others, before `gato convert`: a LeRobot folder or robomimic's HDF5.
+
     example: gato inspect datasets/train
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    """The folder of a dataset, of a checkpoint, of a recording or of several; or an .mcap file."""
+    """The folder of a dataset, of a checkpoint, of a recording or of several; or a file .mcap or
+    .hdf5."""
 
 
 def inspect(path: Path) -> dict:
@@ -42,17 +47,26 @@ def inspect(path: Path) -> dict:
             return inspect_checkpoint(path)
         if kind == "recording":
             return inspect_recordings(path)
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        return _unsound(kind, str(error))
+        if kind == "lerobot":
+            return inspect_lerobot(path)
+        if kind == "hdf5":
+            return inspect_demonstrations(path)
+    except ModuleNotFoundError as error:
+        return _unsound(kind, f"{error.name} is not installed; the extra `import` adds it")
+    except (ValueError, KeyError, OSError) as error:
+        return _unsound(kind, told(error))
     return _unsound(
         kind,
-        f"{path}: expected meta/info.json, model.safetensors, metadata.yaml or .mcap, got none",
+        f"{path}: expected meta/info.json, model.safetensors, metadata.yaml, .mcap or .hdf5, "
+        "got none",
     )
 
 
 def _kind(path: Path) -> str:
     if (path / "meta").exists():
-        return "dataset"
+        return "dataset" if (path / "gato.json").exists() else "lerobot"
+    if path.suffix in HDF5_SUFFIXES:
+        return "hdf5"
     if (path / "model.safetensors").exists():
         return "checkpoint"
     return "recording" if recordings(path) else "nothing"
@@ -75,7 +89,8 @@ def inspect_dataset(path: Path) -> dict:
             warnings.append(f"{name}: always {found['mean']:.6g}")
     if not dataset.successes.any():
         warnings.append("no episode ended in success: train with --no-successes-only")
-    problems += _check_timestamps(dataset) + _check_images(dataset)
+    problems += _check_images(dataset)
+    warnings += dataset.warnings
     return {
         "kind": "dataset",
         "sound": not problems,
@@ -88,7 +103,7 @@ def inspect_dataset(path: Path) -> dict:
         "lengths": _spread(dataset.lengths),
         "frames_per_second": dataset.info["fps"],
         "robot_type": dataset.info["robot_type"],
-        "tasks": _counts(row["tasks"][0] for row in dataset.rows),
+        "tasks": _counts(row["gato/task"] for row in dataset.rows),
         "objects": len({json.dumps(objects) for objects in dataset.information("objects")}),
         "sources": _counts(row["gato/source"] for row in dataset.rows),
         "megabytes": _megabytes(path),
@@ -182,30 +197,6 @@ def _dimensions(key: str, modality: Continuous, values: np.ndarray) -> dict[str,
             "clipped": float(clipped),
         }
     return found
-
-
-def _check_timestamps(dataset: Dataset) -> list[str]:
-    """LeRobot demands timestamp = frame_index / fps, and row numbers without gaps."""
-    problems = []
-    frame = np.concatenate([np.arange(length) for length in dataset.lengths])
-    stored = {name: dataset.column(name)[:, 0] for name in ("timestamp", "frame_index", "index")}
-    expected = {
-        "timestamp": frame / dataset.info["fps"],
-        "frame_index": frame,
-        "index": np.arange(len(frame)),
-    }
-    for name, value in expected.items():
-        if wrong := int((np.abs(stored[name] - value) > 1e-4).sum()):
-            problems.append(f"{name}: {wrong} of {len(frame)} timesteps are not as they should be")
-    if dataset.info["total_frames"] != dataset.num_timesteps:
-        problems.append(
-            f"meta/info.json: expected {dataset.num_timesteps} frames, "
-            f"got {dataset.info['total_frames']}"
-        )
-    rate = 1 / dataset.spec.control_timestep
-    if abs(dataset.info["fps"] - rate) > 1e-3:
-        problems.append(f"fps: expected {rate:g} by the Spec, got {dataset.info['fps']}")
-    return problems
 
 
 def _check_images(dataset: Dataset) -> list[str]:

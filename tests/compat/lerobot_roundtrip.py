@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gato_core.data.folder import EpisodeFiles
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
 from gato_core.importers import lerobot as lerobot_import
@@ -129,7 +130,7 @@ def check_theirs(python: Path, folder: Path, mode: str) -> dict[str, bool | floa
     """What we read of a dataset that LeRobot wrote."""
     root = folder / f"theirs-{mode}"
     truth = client(python, folder, "write", str(root), mode)
-    episodes = list(lerobot_import.episodes(root, THEIRS))
+    episodes = list(lerobot_import.episodes(EpisodeFiles(root), THEIRS))
     frames = np.concatenate([episode.observation["top/pixels"] for episode in episodes])
     state = np.concatenate([episode.observation["arm"] for episode in episodes])
     action = np.concatenate([episode.action for episode in episodes])
@@ -138,7 +139,7 @@ def check_theirs(python: Path, folder: Path, mode: str) -> dict[str, bool | floa
         "every state, by name": np.array_equal(state, truth["state"][:, ::-1]),
         "every action, by name": np.array_equal(action, truth["action"][:, ::-1]),
         "tasks": [episode.task for episode in episodes] == ["task 0", "task 1", "task 0"],
-        "the draft of a Spec": set(lerobot_import.draft_spec(root, 32).observation)
+        "the draft of a Spec": set(lerobot_import.draft_spec(EpisodeFiles(root), 32)[0].observation)
         == {"state", "top/pixels"},
     }
     loss = float(np.abs(frames.astype(int) - truth["frames"]).mean())

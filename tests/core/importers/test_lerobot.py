@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from foreign_datasets import HEIGHT, LENGTHS, NAMES, WIDTH, foreign, truth
 
+from gato_core.data.folder import EpisodeFiles
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.importers.lerobot import draft_spec, episodes
 from gato_core.spec import Continuous, Image, Spec
@@ -34,7 +35,9 @@ def as_dataset(root: Path) -> Path:
 def test_every_video_frame_is_the_one_of_its_timestamp(tmp_path):
     state, action = truth()
     begin = 0
-    for episode, length in zip(episodes(foreign(tmp_path), SPEC), LENGTHS, strict=True):
+    for episode, length in zip(
+        episodes(EpisodeFiles(foreign(tmp_path)), SPEC), LENGTHS, strict=True
+    ):
         assert place(episode.observation["top/pixels"]) == list(range(length))
         part = slice(begin, begin + length)
         np.testing.assert_array_equal(episode.observation["arm"], state[part, ::-1])  # by name
@@ -107,14 +110,14 @@ def test_a_draft_of_the_spec_is_refused_until_units_are_filled_in(tmp_path):
         convert(ConvertConfig(source, tmp_path / "ours", spec=draft))
     draft.write_text(draft.read_text().replace('"?"', '"rad"'))
     assert convert(ConvertConfig(source, tmp_path / "ours", spec=draft))["episodes"] == 3
-    assert draft_spec(source, 32).control_timestep == pytest.approx(0.1)
+    assert draft_spec(EpisodeFiles(source), 32)[0].control_timestep == pytest.approx(0.1)
 
 
 def test_what_differs_from_the_spec_is_listed(tmp_path):
     other = Continuous((-1.0,) * 2, (1.0,) * 2, "rad", ("elbow", "hip"))
     spec = Spec({"side/pixels": Image(32, 32), "arm": other}, JOINTS, 0.05)
     with pytest.raises(ValueError) as refused:
-        next(episodes(foreign(tmp_path), spec))
+        next(episodes(EpisodeFiles(foreign(tmp_path)), spec))
     for words in (
         "side/pixels: expected a camera observation.images.side",
         "arm: expected ['hip'] in observation.state, got ['shoulder', 'elbow']",

@@ -9,6 +9,7 @@ from foreign_datasets import robomimic
 
 from gato_core.dataset import Dataset
 from gato_core.importers import robomimic as hdf5
+from gato_core.importers.robomimic import DemonstrationFile
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.bags.convert import ConvertConfig, convert
 
@@ -41,9 +42,9 @@ def test_every_demonstration_arrives_in_the_order_of_its_number(tmp_path):
 
 
 def test_a_draft_holds_all_cameras_and_vectors(tmp_path):
-    spec = hdf5.draft_spec(robomimic(tmp_path / "lift.hdf5"), 32)
+    spec, warnings = hdf5.draft_spec(DemonstrationFile(robomimic(tmp_path / "lift.hdf5")), 32)
     assert list(spec.observation) == ["agentview/pixels", "robot0_eef_pos"]
-    assert (spec.action.num_tokens, spec.control_timestep) == (2, 0.05)
+    assert (spec.action.num_tokens, spec.control_timestep, warnings) == (2, 0.05, [])
 
 
 @pytest.mark.parametrize(
@@ -56,14 +57,14 @@ def test_a_draft_holds_all_cameras_and_vectors(tmp_path):
 )
 def test_a_file_unlike_the_spec_is_refused(tmp_path, change, words):
     with pytest.raises(ValueError, match=words):
-        next(hdf5.episodes(robomimic(tmp_path / "lift.hdf5", **change), SPEC))
+        next(hdf5.episodes(DemonstrationFile(robomimic(tmp_path / "lift.hdf5", **change)), SPEC))
 
 
 def test_a_truncated_file_is_named(tmp_path):
     path = robomimic(tmp_path / "lift.hdf5")
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ValueError, match="lift.hdf5: expected HDF5, damaged or truncated"):
-        next(hdf5.episodes(path, SPEC))
+        DemonstrationFile(path)
 
 
 def test_nan_is_refused_and_what_came_before_it_stays(tmp_path):

@@ -84,7 +84,8 @@ def test_converting_again_adds_only_what_is_new(tmp_path):
     export.write(tmp_path / "bags/2", ARM, demonstration(ARM, 2))
     assert convert(config)["added"] == 1
     assert convert(config) | {"recordings": []} == {
-        "out": str(tmp_path / "dataset"), "added": 0, "episodes": 3, "recordings": [],
+        "out": str(tmp_path / "dataset"), "added": 0, "already_there": 3, "episodes": 3,
+        "recordings": [],
     }  # fmt: skip
 
 
