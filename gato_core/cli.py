@@ -62,6 +62,16 @@ def _run() -> int:
             f"gato {verb}: {error.name} is not installed; `make install` adds it", file=sys.stderr
         )
         return 1
+    except (ImportError, AttributeError, OSError, RuntimeError) as error:
+        if "MUJOCO_GL" not in os.environ:
+            raise
+        # MuJoCo loads its OpenGL when it is imported
+        print(
+            f"gato {verb}: MUJOCO_GL={os.environ['MUJOCO_GL']} cannot be loaded ({error}): unset "
+            "it to have egl or osmesa chosen",
+            file=sys.stderr,
+        )
+        return 1
     sys.argv = [f"gato {verb}", *sys.argv[2:]]
     return run() or 0
 

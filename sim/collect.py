@@ -201,7 +201,7 @@ def collect(config: CollectConfig) -> dict:
     """
     assets.path()
     if config.cameras:
-        gl.choose_backend()
+        gl.check_drawing()
     suites.check_collectable(config.triplets, config.stack)
     stored = _stored_info(config.out)
     _check_settings(config, stored)

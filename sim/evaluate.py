@@ -132,7 +132,7 @@ def evaluate(config: EvaluateConfig) -> dict:
     trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
     setup = _setup(config, trials)
     if config.videos or views_of(setup.spec)[0]:
-        gl.choose_backend()
+        gl.check_drawing()
     _check_training_data(config)
     settings = _settings(config, setup, trials)
     _check_settings(config.folder, settings)

@@ -6,7 +6,6 @@ MP4 is H.264 in yuv420p, which browsers play; the encoder comes with imageio-ffm
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 
@@ -102,23 +101,3 @@ def put_lines(image: np.ndarray, lines: Sequence[str], *, left: int, top: int) -
         cv2.putText(
             image, line, origin, cv2.FONT_HERSHEY_SIMPLEX, 1.05 * scale, TEXT, 1, cv2.LINE_AA
         )
-
-
-def filmstrip(frames: Sequence[np.ndarray], *, columns: int = 6) -> np.ndarray:
-    """Frames of one shape side by side, `columns` to a row; uint8 (rows * h, columns * w, 3)."""
-    columns = min(columns, len(frames))
-    rows = math.ceil(len(frames) / columns)
-    height, width = frames[0].shape[:2]
-    sheet = np.full((rows * height, columns * width, 3), BACKGROUND, np.uint8)
-    for i, frame in enumerate(frames):
-        row, column = divmod(i, columns)
-        y, x = row * height, column * width
-        sheet[y : y + height, x : x + width] = frame
-    return sheet
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes a uint8 (height, width, 3) RGB image."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2BGR)):
-        raise OSError(f"{path}: could not be written")

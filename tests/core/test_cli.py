@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from ctypes.util import find_library
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -45,6 +46,18 @@ def test_verb_help_works_from_a_fresh_process(verb):
     result = _gato(verb, "--help")
     assert result.returncode == 0, result.stderr
     assert f"gato {verb}" in result.stdout
+
+
+@pytest.mark.parametrize("backend", ["vulkan", "osmesa"])
+def test_an_opengl_that_cannot_be_loaded_is_one_line(backend, monkeypatch):
+    """MuJoCo loads it when it is imported: a traceback of twenty lines."""
+    if backend == "osmesa" and find_library("OSMesa"):
+        pytest.skip("OSMesa is installed here: it can be loaded")
+    monkeypatch.setenv("MUJOCO_GL", backend)
+    result = _gato("evaluate", "--policy", "random")
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"gato evaluate: MUJOCO_GL={backend} cannot be loaded (")
+    assert "unset it" in result.stderr.splitlines()[-1] and "Traceback" not in result.stderr
 
 
 def test_help_imports_no_room():

@@ -66,6 +66,29 @@ def test_unseeded_environments_differ_and_seeded_ones_agree(env):
     assert (other.reset()[0]["rgb30_red/abs_pose"] != first).any()
 
 
+@pytest.mark.filterwarnings("ignore:(?s).*ERROR. :UserWarning")  # Gymnasium tells all on the way
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_processes_that_draw_are_spawned_or_told_to_be(context):
+    """A fork of a process that has drawn waited for ever for its OpenGL."""
+    settings = dict(triplet="rgb_test_triplet1", physics="stable")
+    settings |= dict(cameras=("basket_front_left",), image_size=32)
+    single = gymnasium.make(ID, **settings)
+    drawn = single.reset(seed=3)[0]["basket_front_left/pixels"]
+    single.close()
+    options = dict(vectorization_mode="async", vector_kwargs={"context": context})
+    several = gymnasium.make_vec(ID, num_envs=2, **options, **settings)
+    try:
+        if context == "fork":
+            with pytest.raises(RuntimeError, match="OpenGL hangs in a fork.*'spawn'"):
+                several.reset(seed=[3, 4])
+        else:
+            images = several.reset(seed=[3, 4])[0]["basket_front_left/pixels"]
+            np.testing.assert_array_equal(images[0], drawn)
+            assert (images[1] != drawn).any()
+    finally:
+        several.close(terminate=True)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -40,15 +40,8 @@ class Simulation:
     `command` takes what a robot driver takes: seven joint velocities and the gripper's command.
     """
 
-    def __init__(
-        self,
-        triplet: tuple[str, str, str],
-        *,
-        physics: str = "benchmark",
-        render_style: str = "light",
-    ) -> None:
+    def __init__(self, triplet: tuple[str, str, str], *, physics: str = "benchmark") -> None:
         self.physics_name = physics
-        self._render_style = render_style
         self._twin: RenderTwin | None = None
         self._draw: Draw | None = None
         self.physics = scene.physics(physics)
@@ -191,7 +184,7 @@ class Simulation:
         """
         height, width = (size, size) if isinstance(size, int) else size
         if self._twin is None:
-            self._twin = RenderTwin(self.triplet, style=self._render_style)
+            self._twin = RenderTwin(self.triplet)
             self._twin.vary(self._draw)
         return self._twin.render(self.data.qpos, camera, height, width, crop)
 

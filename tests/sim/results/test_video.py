@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from gato_sim.results.video import compose, filmstrip, mp4_writer
+from gato_sim.results.video import compose, mp4_writer
 
 
 def decode(path) -> np.ndarray:
@@ -51,10 +51,3 @@ def test_composed_frame_keeps_the_main_picture_and_has_even_sides():
     assert frame.shape[0] % 2 == frame.shape[1] % 2 == 0
     assert (frame[:, : main.shape[1]] == main[: frame.shape[0]]).all()
     assert (frame == 200).all(-1).sum() > 2 * 64 * 64
-
-
-def test_filmstrip_holds_every_frame():
-    frames = [np.full((4, 6, 3), 10 + i, np.uint8) for i in range(5)]
-    sheet = filmstrip(frames, columns=3)
-    assert sheet.shape == (8, 18, 3)
-    assert set(range(10, 15)) <= set(np.unique(sheet))

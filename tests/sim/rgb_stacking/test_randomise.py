@@ -12,6 +12,7 @@ from gato_core.dataset import Dataset
 from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect
 from gato_sim.domains.rgb_stacking import randomise
+from gato_sim.domains.rgb_stacking.objects import COLORS
 
 CAMERAS = ("basket_front_left",)
 
@@ -62,6 +63,7 @@ def test_masses_and_friction_are_the_draws(env):
     env.reset(seed=5)
     model, draw = env.simulation.model, env.variation
     plain = gato_sim.load("rgb_test_triplet1", seed=0, physics="stable").simulation.model
+    assert draw.mass.keys() == set(COLORS)
     for color, factor in draw.mass.items():
         body = model.joint(f"rgb_object_{color}/").bodyid[0]
         ratio = model.body_subtreemass[body] / plain.body_subtreemass[body]

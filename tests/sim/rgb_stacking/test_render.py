@@ -129,6 +129,10 @@ def test_a_machine_without_opengl_is_told_what_to_install(monkeypatch, tmp_path)
     monkeypatch.setenv("MUJOCO_GL", "vulkan")
     with pytest.raises(RuntimeError, match="expected egl, osmesa or glfw, got 'vulkan'"):
         gl.make_context(16, 16)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    with pytest.raises(RuntimeError, match="MUJOCO_GL=glfw draws nothing here .*DISPLAY"):
+        gl.make_context(16, 16)
     monkeypatch.delenv("MUJOCO_GL")
 
     def no_library(name, *_):
