@@ -25,22 +25,24 @@ from gato_core.tools.inspect_foreign import inspect_demonstrations, inspect_lero
 class InspectConfig:
     """Says what is in a dataset, a recording or a checkpoint, and whether it is sound.
 
-    Also in data of others, before `gato convert`: a LeRobot folder or robomimic's HDF5.
+    Also in data of others, before `gato convert`: a LeRobot folder or robomimic's HDF5; and in
+    documents: JSON lines, webdataset shards, captions of COCO, questions of VQAv2.
 
     example: gato inspect datasets/train
     """
 
     path: Annotated[Path, tyro.conf.Positional]
-    """The folder of a dataset, of a checkpoint, of a recording or of several; or a file .mcap or
-    .hdf5."""
+    """The folder of a dataset, of a checkpoint, of a recording or of several, of documents; or a
+    file .mcap, .hdf5, .jsonl, .tar or .json."""
 
 
 def inspect(path: Path) -> dict:
     """What is there, with lists of `problems`, which make it unsound, and of `warnings`."""
     if not path.exists():
         return _unsound("nothing", f"{path}: expected a folder or a recording, got none")
-    kind = _kind(path)
+    kind = "nothing"
     try:
+        kind = _kind(path)
         if kind == "dataset":
             return inspect_dataset(path)
         if kind == "checkpoint":
@@ -51,14 +53,19 @@ def inspect(path: Path) -> dict:
             return inspect_lerobot(path)
         if kind == "hdf5":
             return inspect_demonstrations(path)
+        if kind == "documents":
+            from gato_core.tools.inspect_documents import inspect_documents  # the extra `text`
+
+            return inspect_documents(path)
     except ModuleNotFoundError as error:
-        return _unsound(kind, f"{error.name} is not installed; the extra `import` adds it")
+        extra = "text" if error.name in ("PIL", "sentencepiece") else "import"
+        return _unsound(kind, f"{error.name} is not installed; the extra `{extra}` adds it")
     except (ValueError, KeyError, OSError) as error:
         return _unsound(kind, told(error))
     return _unsound(
         kind,
-        f"{path}: expected meta/info.json, model.safetensors, metadata.yaml, .mcap or .hdf5, "
-        "got none",
+        f"{path}: expected meta/info.json, model.safetensors, metadata.yaml, .mcap, .hdf5, "
+        ".jsonl, .tar or .json, got none",
     )
 
 
@@ -69,7 +76,11 @@ def _kind(path: Path) -> str:
         return "hdf5"
     if (path / "model.safetensors").exists():
         return "checkpoint"
-    return "recording" if recordings(path) else "nothing"
+    if recordings(path):
+        return "recording"
+    from gato_core.text.sources import are_documents
+
+    return "documents" if are_documents(path) else "nothing"
 
 
 def inspect_dataset(path: Path) -> dict:
