@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,13 @@ def decode(ids: np.ndarray, vocabulary: Vocabulary = ENGLISH) -> str:
 
 
 def fit(string: str, num_tokens: int, vocabulary: Vocabulary = ENGLISH) -> np.ndarray:
-    """The int64 ids (num_tokens,) of a Text observation: cropped or padded at its end."""
-    ids = encode(string, vocabulary)[:num_tokens]
+    """A Text observation's int64 ids (num_tokens,): padded at its end, or cut with a warning."""
+    ids = encode(string, vocabulary)
+    if len(ids) > num_tokens:
+        kept = decode(ids[:num_tokens], vocabulary)
+        warnings.warn(
+            f"{string!r}: expected at most {num_tokens} tokens, got {len(ids)}; cut to {kept!r}",
+            stacklevel=2,
+        )
+    ids = ids[:num_tokens]
     return np.pad(ids, (0, num_tokens - len(ids)), constant_values=PADDING)

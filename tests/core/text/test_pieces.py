@@ -74,10 +74,13 @@ def test_digits_stand_alone(name):
     assert len(pieces.encode("12345", pieces.SHIPPED[name])) == 5
 
 
-def test_an_instruction_is_padded_or_cropped_to_its_length():
+def test_an_instruction_is_padded_to_its_length_or_cut_with_a_warning():
+    """It was cut without a word, and half an instruction can say something else."""
     string = "stack the red block on the blue block"
     ids = pieces.encode(string)
-    assert pieces.fit(string, 4).tolist() == ids[:4].tolist()
+    with pytest.warns(UserWarning, match="expected at most 4 tokens, got 8; cut to 'stack the red"):
+        assert pieces.fit(string, 4).tolist() == ids[:4].tolist()
+    assert pieces.fit(string, 8).tolist() == ids.tolist()
     longer = pieces.fit(string, 20)
     assert longer.tolist() == [*ids, *[pieces.PADDING] * (20 - len(ids))]
     assert pieces.decode(longer) == string
