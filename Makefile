@@ -1,5 +1,6 @@
 # make stack   installs everything into .venv and runs robot, policy and status view over ROS 2
-# make test    installs the same and runs all tests
+# make test    installs the same and runs all tests but the long ones, in two processes
+# make test-long    the long ones
 # make test-jazzy   runs the ROS tests with the packages of ROS 2 Jazzy, in an environment of its own
 # ARGS are passed on: make stack ARGS="--episodes 2", make test ARGS="tests/core/test_model.py"
 PYTHON ?= python3
@@ -9,14 +10,20 @@ JAZZY ?= .venv-jazzy
 JAZZY_MESSAGES := sensor-msgs std-msgs geometry-msgs trajectory-msgs std-srvs diagnostic-msgs \
 	lifecycle-msgs rosgraph-msgs
 
-.PHONY: stack test test-jazzy lint install clean
+# one file after another to each process, in the order of tests/conftest.py
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: stack test test-long test-jazzy lint install clean
 .DELETE_ON_ERROR:
 
 stack: install
 	@$(BIN)/gato stack $(ARGS)
 
 test: install
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-long: install
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 test-jazzy: $(JAZZY)/.installed
 	@env -u LD_LIBRARY_PATH -u _ROS_WHEELS_BOOTSTRAP_COMPLETE \

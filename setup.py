@@ -40,8 +40,8 @@ EXTRAS = {
     "import": ["rosbags", "mcap", "zstandard", "av", "h5py"],
     "text": ["sentencepiece", "pillow>=11"],
     "ros": ROS,
-    "test": ["pytest", "hypothesis", "catkin_pkg"],
-    "dev": ["pytest", "hypothesis", "catkin_pkg", "ruff", "pre-commit"],
+    "test": ["pytest", "pytest-xdist", "hypothesis", "catkin_pkg"],
+    "dev": ["pytest", "pytest-xdist", "hypothesis", "catkin_pkg", "ruff", "pre-commit"],
 }
 EXTRAS["all"] = sorted(
     {one for name, extra in EXTRAS.items() if name not in ("onnx-gpu", "cluster") for one in extra}

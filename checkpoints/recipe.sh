@@ -3,7 +3,7 @@
 #
 #   SCALE=0.001      a thousandth of everything, to try it
 #   WORKERS, THREADS simulators, and threads of the training; two each by default
-#   EVALUATE         further options of the evaluation, such as "--physics stable"
+#   COLLECT, TRAIN, EVALUATE   further options of each, such as EVALUATE="--physics stable"
 
 scaled() { # COUNT: of what there shall be COUNT of, two at least
     awk -v scale="${SCALE:-1}" -v count="$1" 'BEGIN { n = int(scale * count); print n < 2 ? 2 : n }'
@@ -11,7 +11,7 @@ scaled() { # COUNT: of what there shall be COUNT of, two at least
 
 collect() { # NAME EPISODES OPTIONS...
     gato collect --physics stable --workers "${WORKERS:-2}" --out "$folder/datasets/$1" \
-        --episodes "$(scaled "$2")" "${@:3}"
+        --episodes "$(scaled "$2")" "${@:3}" ${COLLECT:-}
 }
 
 updates_done() { # CHECKPOINT
@@ -26,7 +26,8 @@ train() { # NAME UPDATES OPTIONS...
     if [ -e "$folder/runs/$1" ]; then resume=(--resume); fi
     gato train "${@:3}" --output "$folder/runs" --name "$1" --steps "$updates" "${resume[@]}" \
         --batch-size 96 --final-fraction 0.02 --shift 0 --auxiliary 1.0 \
-        --auxiliary-trigger gripper --held-out 0.04 --threads "${THREADS:-2}"
+        --auxiliary-trigger gripper --held-out 0.04 --threads "${THREADS:-2}" \
+        ${TRAIN:-}
 }
 
 tune() { # NAME UPDATES CHECKPOINT OPTIONS...

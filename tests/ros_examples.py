@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +34,30 @@ from gato_sim.constants import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 CAMERAS = ("basket_front_left", "basket_front_right")
-DOMAIN = 1 + os.getpid() % 45  # test runs beside each other do not meet
+DOMAINS = range(1, 97)  # beyond 101 are the ports that Linux gives to anybody; 97 is `gato stack`'s
 TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be busy
 CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
 # in real time, and patient: the machine may be busy with other tests
 LOOSE = {"use_sim_time": False, "max_age": 0.4, "max_stamp_age": 0.4, "status_rate": 20.0}
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
+
+
+def own_domain() -> int:
+    """A ROS domain that no other test process of this machine has while this one lives."""
+    for domain in DOMAINS:
+        path = f"{tempfile.gettempdir()}/gato-tests-ros-{domain}"
+        with contextlib.suppress(OSError):  # another user's
+            lock = os.open(path, os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+            else:
+                return domain  # locked until this process ends
+    raise RuntimeError(f"expected a free ROS domain among {DOMAINS}, found none")
+
+
+DOMAIN = own_domain()
 
 
 def save_checkpoint(folder: Path, spec: Spec | None = None) -> Path:

@@ -15,7 +15,7 @@ from gato_ros.policy.node import PolicyNode
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 # A node whose constructor raised may linger in the graph: keep it from the nodes of other tests.
-DOMAIN = ros_examples.DOMAIN + 50
+DOMAIN = ros_examples.own_domain()
 
 
 @contextlib.contextmanager

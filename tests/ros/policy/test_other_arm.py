@@ -26,7 +26,7 @@ from gato_ros.policy.node import PolicyNode
 from gato_sim.arm.controller import Controller
 
 REST = [0.0, 0.6, 0.0, 1.5, 0.0, 1.04, 0.0]
-DOMAIN = ros_examples.DOMAIN + 100
+DOMAIN = ros_examples.own_domain()
 FRESH = {"max_age": 5.0, "max_stamp_age": 0.0, "max_silence": 5.0, "joint_states.max_age": 5.0}
 FRESH |= {f"{camera}.max_age": 5.0 for camera in CAMERAS}
 
