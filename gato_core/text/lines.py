@@ -5,9 +5,12 @@
     {"image": ..., "question": "...", "answer": "..."}    the image may be missing
     {"image": ..., "messages": [{"role": "user", "content": "..."},
                                 {"role": "assistant", "content": "..."}]}
+    {"image": ..., "conversations": [{"from": "human", "value": "<image>\\n..."},
+                                     {"from": "gpt", "value": "..."}]}     as LLaVA's
     [{"text": "..."}, {"image": "a.jpg"}, ...]            a page of text and images
 
-An image is a path, relative to the file, or base64. Other keys are left alone.
+An image is a path, relative to the file, or base64; it may also be called "file_name". Other keys
+are left alone.
 """
 
 from __future__ import annotations
@@ -31,6 +34,10 @@ from gato_core.text.documents import Document
 from gato_core.text.pictures import Picture
 
 GetPicture = Callable[[object], Picture]
+TALKS = {  # names of a turn's role and words, and of the two roles
+    "messages": ("role", "content", "user", "assistant"),
+    "conversations": ("from", "value", "human", "gpt"),
+}
 
 
 class Lines:
@@ -97,7 +104,7 @@ class PlainText:
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self._document = Document((written(file.read_text(encoding="utf-8"), "text"),))
+            self._document = Document((written(file.read_text(encoding="utf-8-sig"), "text"),))
         except ValueError as error:  # not UTF-8, or empty
             raise ValueError(f"{file}: {error}") from error
 
@@ -117,10 +124,12 @@ def parse(item: object, get_picture: GetPicture) -> Document:
         return Document(tuple(parts))
     if not isinstance(item, dict):
         raise ValueError(f"expected an object or a list, got {type(item).__name__}")
-    has_image = item.get("image") is not None
-    image = get_picture(item["image"]) if has_image else None
-    if "messages" in item:
-        return documents.chat(_turns(item["messages"]), image)
+    found = item.get("image", item.get("file_name"))
+    has_image = found is not None
+    image = get_picture(found) if has_image else None
+    for key, names in TALKS.items():
+        if key in item:
+            return documents.chat(_turns(key, item[key], *names), image)
     if "question" in item:
         asked, answered = (written(item.get(key), key) for key in ("question", "answer"))
         return documents.question(asked, answered, image)
@@ -174,17 +183,19 @@ def _page_part(place: int, part: object, get_picture: GetPicture) -> str | Pictu
     raise ValueError(f"part {place}: expected text or image, got {_short(part)}")
 
 
-def _turns(messages: object) -> list[tuple[str, str]]:
+def _turns(key: str, talk: object, role: str, content: str, *roles: str) -> list[tuple[str, str]]:
     """Pairs of what a user said and an assistant replied."""
-    roles = [m.get("role") if isinstance(m, dict) else None for m in _listed(messages)]
-    if not roles or roles != ["user", "assistant"] * (len(roles) // 2):
-        raise ValueError(f"messages: expected user and assistant in turn, got {roles}")
-    said = [written(m.get("content"), "content") for m in _listed(messages)]
+    listed = talk if isinstance(talk, list) else []
+    got = [one.get(role) if isinstance(one, dict) else None for one in listed]
+    if not got or got != list(roles) * (len(got) // 2):
+        raise ValueError(f"{key}: expected {roles[0]} and {roles[1]} in turn, got {got}")
+    said = [written(_without_mark(one.get(content)), content) for one in listed]
     return list(zip(said[::2], said[1::2]))
 
 
-def _listed(value: object) -> list:
-    return value if isinstance(value, list) else []
+def _without_mark(value: object) -> object:
+    """Without what LLaVA writes where its image goes: ours comes first."""
+    return value.replace("<image>", "") if isinstance(value, str) else value
 
 
 def _decompressed(file: Path) -> bytes:

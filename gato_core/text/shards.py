@@ -53,7 +53,7 @@ class Shard:
 
     def _document(self, members: dict[str, _Member], picture: Picture | None) -> Document:
         if "txt" in members:
-            text = _read(self.file, members["txt"]).decode("utf-8")
+            text = _read(self.file, members["txt"]).decode("utf-8-sig")
             words = lines.written(text, "txt")
             return Document((words,)) if picture is None else documents.caption(picture, words)
         if "json" not in members:

@@ -94,6 +94,7 @@ def test_lines_of_json_of_every_form(tmp_path):
         {"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi"},
         {"role": "user", "content": "Red?"}, {"role": "assistant", "content": "Yes"},
     ]  # fmt: skip
+    llava = [{"from": "human", "value": "<image>\nWhat is it?"}, {"from": "gpt", "value": "Red."}]
     encoded = base64.b64encode(png()).decode()
     file = jsonl(
         tmp_path,
@@ -104,6 +105,8 @@ def test_lines_of_json_of_every_form(tmp_path):
         {"question": "1 + 1?", "answer": "2"},
         {"image": None, "messages": messages},
         [{"text": "See"}, {"image": "red.png"}, {"text": "it"}],
+        {"file_name": "red.png", "text": "as of an image folder"},
+        {"image": "red.png", "conversations": llava},
     )
     size = (32, 48, 3)
     found = Documents(file)
@@ -115,6 +118,8 @@ def test_lines_of_json_of_every_form(tmp_path):
         ["Question: 1 + 1? Answer:", " 2"],
         ["Human: Hello\nGato:", " Hi\n", "Human: Red?\nGato:", " Yes\n"],
         ["See", size, "it"],
+        [size, "as of an image folder"],
+        [size, "Human: What is it?\nGato:", " Red.\n"],
     ]
     learned = [document.is_target for document in found]
     assert learned[0] is None and learned[6] is None
@@ -139,7 +144,7 @@ def test_any_document_can_be_read_at_any_time(tmp_path):
 
 
 def test_a_text_file_is_one_document_if_named_itself(tmp_path):
-    (tmp_path / "book.txt").write_text("Chapter one.\n\nIt was.\n")
+    (tmp_path / "book.txt").write_text("\ufeffChapter one.\n\nIt was.\n")
     (found,) = Documents(tmp_path / "book.txt")
     assert found.parts == ("Chapter one.\n\nIt was.",) and found.is_target is None
     assert not are_documents(tmp_path) and are_documents(tmp_path / "book.txt")
@@ -204,7 +209,8 @@ def test_a_dataset_of_episodes_is_no_documents(tmp_path):
         ('{"image": 3, "text": "a"}', "line 2: image: expected a path or base64, got 3"),
         ('{"question": "Who?"}', "line 2: answer: expected text, got None"),
         ('{"messages": [{"role": "user", "content": "a"}]}', r"in turn, got \['user'\]"),
-        ('{"messages": "hello"}', r"in turn, got \[\]"),
+        ('{"messages": "hello"}', r"messages: expected user and assistant in turn, got \[\]"),
+        ('{"conversations": [3]}', r"conversations: expected human and gpt in turn, got \[None\]"),
         ("[]", "line 2: expected text, got a page without any"),
         ('[{"image": "red.png"}]', "line 2: expected text, got a page without any"),
         ("[3]", "line 2: part 0: expected text or image, got 3"),
