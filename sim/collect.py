@@ -100,6 +100,10 @@ class CollectConfig:
         for name in ("episodes", "max_steps", "stop_after"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.max_steps > NUM_STEPS:
+            raise ValueError(f"max_steps: expected 1..{NUM_STEPS}, got {self.max_steps}")
+        if self.workers < 0:
+            raise ValueError(f"workers: expected 0 or more, got {self.workers}")
         if self.actor and self.perturb != "none":
             raise ValueError(f"actor: expected --perturb none beside it, got {self.perturb}")
 

@@ -9,209 +9,107 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from gato_core import checkpoint
 from gato_core.data.storage import read_json, replacing, write_json
-from gato_sim import policies, suites
-from gato_sim.constants import NUM_STEPS
+from gato_sim import policies, prompts, suites
 from gato_sim.domains.rgb_stacking import seen, specialist
 from gato_sim.domains.rgb_stacking.scene import assets
-from gato_sim.domains.rgb_stacking.tasks import robot_spec, views_of
-from gato_sim.prompts import Prompts, prompts_from
+from gato_sim.domains.rgb_stacking.tasks import views_of
+from gato_sim.evaluate_config import EvaluateConfig, defaults, parse_shard
 from gato_sim.results import report, summary
-from gato_sim.run import gl, provenance, workers
+from gato_sim.run import gl, locks, provenance, workers
 from gato_sim.run.progress import Progress
 from gato_sim.suites import Trial
-from gato_sim.trials import Film, Setup, run_film, run_trial
-
-
-@dataclass(frozen=True)
-class EvaluateConfig:
-    """Measures success at the end of episodes, with intervals, stages, latency and videos.
-
-    example: gato evaluate --checkpoint checkpoints/control --suite skill-generalization
-    """
-
-    checkpoint: Path | None = None
-    """Checkpoint folder to evaluate."""
-    policy: Literal["expert", "specialist", "random"] | None = None
-    """The scripted expert, DeepMind's state policies or random actions instead of a checkpoint."""
-    specialists: Path | None = None
-    """Folder of DeepMind's policies, mpo_state_rgb_test_triplet1.onnx and so on."""
-    suite: tuple[str, ...] = ("skill-generalization",)
-    """skill-generalization, skill-mastery, blue-on-green, selection, train; or tasks, e.g.
-    rgb_test_triplet3 or selection:green_on_red."""
-    episodes: int = 20
-    """Episodes of each task of the suite."""
-    physics: Literal["benchmark", "stable"] = "benchmark"
-    """Published settings, or three times faster ones whose stacks do not creep."""
-    workers: int = 2
-    """Processes; one a core. 0 runs in this one."""
-    videos: int = 3
-    """Videos to make, failures first."""
-    max_steps: int = NUM_STEPS
-    """Control steps of an episode; fewer than the benchmark's 400 only to try things out."""
-    prompt: Path | None = None
-    """Dataset: each episode begins with a demonstration of the same task, with the same objects if
-    there is one."""
-    prompt_timesteps: int | None = None
-    """How much of it, from its start; what leaves room for the present, if not given."""
-    keep_prompt: bool = False
-    """It stays in context for the whole episode, where it would slide out."""
-    temperature: float | None = None
-    """Of action sampling; 0 takes the likeliest. The checkpoint's own, if not given."""
-    seed: int = 0
-    """Of action sampling, and of the random policy."""
-    delay_ms: float | Literal["measured"] | None = None
-    """Every action takes effect so late, or by what the policy's step took; by default at once."""
-    shard: str | None = None
-    """"2/4" runs the second quarter of the trials alone, into a results file of its own: folders
-    of several machines are merged by copying these files together."""
-    threads: int = 1
-    """Threads a worker may use for the network."""
-    name: str | None = None
-    """Folder below `out`; by default policy, suite and physics."""
-    out: Path = Path("outputs/evaluate")
-    """Where results folders are."""
-    compare: Path | None = None
-    """Another results folder: tests the difference over equal initial states."""
-
-    def __post_init__(self) -> None:
-        if (self.checkpoint is None) == (self.policy is None):
-            raise ValueError("expected either --checkpoint or --policy, got both or neither")
-        if (self.policy == "specialist") != (self.specialists is not None):
-            raise ValueError("expected --policy specialist with --specialists FOLDER, got one")
-        if self.prompt is not None and self.checkpoint is None:
-            raise ValueError(f"prompt: expected a --checkpoint to read it, got {self.policy}")
-        if self.prompt is None and (self.keep_prompt or self.prompt_timesteps is not None):
-            raise ValueError("expected --prompt DATASET with --prompt-timesteps and --keep-prompt")
-        for name in ("episodes", "max_steps", "threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        parse_shard(self.shard)
-        if not 1 <= self.max_steps <= NUM_STEPS:
-            raise ValueError(f"max_steps: expected 1..{NUM_STEPS}, got {self.max_steps}")
-        if self.delay_ms not in (None, "measured") and not 0 <= self.delay_ms < math.inf:
-            raise ValueError(f"delay_ms: expected 0 or more, or measured, got {self.delay_ms}")
-
-    @property
-    def policy_name(self) -> str:
-        """The policy's, or the checkpoint folder's, with its run's name in a training run."""
-        if self.policy:
-            return self.policy
-        path = self.checkpoint.resolve()
-        run = path.parent.parent.name if path.name.isdigit() else ""
-        return f"{run}-{path.name}" if run else path.name
-
-    @property
-    def folder(self) -> Path:
-        words = (self.policy_name, *self.suite, self.physics, *(["prompted"] * bool(self.prompt)))
-        return self.out / (self.name or "-".join(words).replace(",", "-").replace(":", "-"))
+from gato_sim.trials import Film, run_film, run_trial
 
 
 def evaluate(config: EvaluateConfig) -> dict:
     """Runs what is missing of the suite, writes the report, and returns the summary.
 
-    Raises ValueError or FileNotFoundError, before an episode starts, for an unknown suite, a
+    Raises ValueError or FileNotFoundError, before anything is written, for an unknown suite, a
     checkpoint that is damaged or of another robot, or a folder of other settings, and RuntimeError
-    where images are needed and OpenGL is missing.
+    where images are needed and OpenGL is missing, or another evaluation writes to the folder.
     """
     assets.path()
     workers.set_threads(config.threads)
     number, num_shards = parse_shard(config.shard)
     trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
-    setup = _setup(config, trials)
-    if config.videos or views_of(setup.spec)[0]:
-        gl.check_drawing()
+    config = _resolved(config, trials)
     _check_training_data(config)
-    settings = _settings(config, setup, trials)
+    settings = _settings(config, trials)
+    others = _comparable(config.compare, settings, trials) if config.compare else None
     _check_settings(config.folder, settings)
-    if config.compare is not None:
-        other_name, others = _comparable(config.compare, settings)
-    results = _run_missing(config, setup, trials)
-    content = settings | {
-        "episodes_per_task": config.episodes,
-        "commit": provenance.commit(),
-        "machine": provenance.machine(),
-        "checkpoint_provenance": _checkpoint_config(config).get("provenance"),
-    }
-    content |= summary.summarize(results)
-    if config.compare is not None:
-        content["comparison"] = {
-            "other": str(config.compare),
-            "tests": summary.compare(results, others, (settings["policy"], other_name)),
-        }
-    content["videos"] = _film(config, setup, trials, results)
-    write_json(config.folder / "summary.json", content)
-    for name, text in (
-        ("report.md", report.markdown(content)),
-        ("report.html", report.html(content, config.folder / "videos")),
-    ):
-        with replacing(config.folder / name) as path:
-            path.write_text(text)
+    if config.videos or views_of(policies.spec_of(config))[0]:
+        gl.check_drawing()
+    with locks.held(config.folder, config.shard):
+        with locks.alone(config.folder):
+            _check_settings(config.folder, settings)
+            write_json(config.folder / "settings.json", settings)
+        results = _run_missing(config, trials)
+        with locks.alone(config.folder):
+            content = _content(config, settings, results)
+            if others is not None:
+                content["comparison"] = _comparison(config, settings, results, others)
+            content["videos"] = _film(config, trials, results)
+            _write_report(config.folder, content)
     return content
 
 
-def _setup(config: EvaluateConfig, trials: Sequence[Trial]) -> Setup:
-    return Setup(
-        policy=config.policy_name,
-        checkpoint=config.checkpoint,
-        spec=robot_spec(()) if config.policy else policies.checkpoint_spec(config.checkpoint),
-        physics=config.physics,
-        max_steps=config.max_steps,
-        temperature=_temperature(config),
-        seed=config.seed,
-        threads=config.threads,
-        specialists=config.specialists,
-        delay_ms=config.delay_ms,
-        prompts=_prompts(config, trials),
-    )
-
-
-def _temperature(config: EvaluateConfig) -> float:
-    if config.temperature is not None:
-        return config.temperature
-    return checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
-
-
-def _prompts(config: EvaluateConfig, trials: Sequence[Trial]) -> Prompts | None:
+def _resolved(config: EvaluateConfig, trials: Sequence[Trial]) -> EvaluateConfig:
+    """With temperature and length of the prompt as they are where the user left them open."""
+    if config.temperature is None:
+        own = checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
+        config = replace(config, temperature=own)
+    policies.spec_of(config)  # raises for a checkpoint that cannot be evaluated
     if config.prompt is None:
-        return None
+        return config
     spec, context_timesteps = policies.checkpoint_context(config.checkpoint)
-    return prompts_from(
-        config.prompt,
-        config.prompt_timesteps,
-        spec,
-        context_timesteps,
-        keep=config.keep_prompt,
-        tasks={trial.instruction for trial in trials},
+    tasks = {trial.instruction for trial in trials}
+    timesteps = prompts.check(
+        config.prompt, config.prompt_timesteps, spec, context_timesteps, tasks
     )
+    return replace(config, prompt_timesteps=timesteps)
 
 
-def _settings(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> dict:
+def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:
     """What a result depends on, besides its trial."""
-    return {
-        "policy": config.policy_name,
+    return config.settings() | {
         "weights_sha256": _weights_digest(config, trials),
-        "suite": list(config.suite),
-        "physics": config.physics,
-        "max_steps": config.max_steps,
-        "delay_ms": config.delay_ms,
-        "prompt": setup.prompts and asdict(setup.prompts) | {"dataset": str(config.prompt)},
-        "temperature": setup.temperature,
-        "seed": config.seed,
         "versions": provenance.versions(),
     }
+
+
+def _content(config: EvaluateConfig, settings: Mapping, results: Sequence[Mapping]) -> dict:
+    """All that the report tells of single policies."""
+    return (
+        dict(settings)
+        | {
+            "episodes_per_task": config.episodes,
+            "commit": provenance.commit(),
+            "machine": provenance.machine(),
+            "checkpoint_provenance": _checkpoint_config(config).get("provenance"),
+        }
+        | summary.summarize(results)
+    )
+
+
+def _write_report(folder: Path, content: Mapping) -> None:
+    write_json(folder / "summary.json", content)
+    for name, text in (
+        ("report.md", report.markdown(content)),
+        ("report.html", report.html(content, folder / "videos")),
+    ):
+        with replacing(folder / name) as path:
+            path.write_text(text)
 
 
 def _weights_digest(config: EvaluateConfig, trials: Sequence[Trial]) -> str | None:
@@ -243,12 +141,11 @@ def _check_training_data(config: EvaluateConfig) -> None:
 
 
 def _check_settings(folder: Path, settings: Mapping) -> None:
-    """Notes the settings in a new folder; raises ValueError if the folder has others."""
+    """Raises ValueError if the folder has results of other settings."""
     path = folder / "settings.json"
     if not path.exists():
-        write_json(path, settings)
         return
-    stored = read_json(path)
+    stored = defaults() | read_json(path)
     for name, value in settings.items():
         if stored.get(name) != value:
             raise ValueError(
@@ -257,29 +154,47 @@ def _check_settings(folder: Path, settings: Mapping) -> None:
             )
 
 
-def _comparable(folder: Path, settings: Mapping) -> tuple[str, list[dict]]:
-    """Name and results of another policy. Raises ValueError unless conditions were the same."""
-    stored = read_json(folder / "settings.json")
+@dataclass(frozen=True)
+class _Other:
+    """Whom to compare with: a policy's name and its results."""
+
+    name: str
+    results: list[dict]
+
+
+def _comparable(folder: Path, settings: Mapping, trials: Sequence[Trial]) -> _Other:
+    """Another policy. Raises ValueError unless conditions were the same, and a trial at least."""
+    if not (folder / "settings.json").exists():
+        raise ValueError(f"compare: expected a results folder with settings.json, got {folder}")
+    stored = defaults() | read_json(folder / "settings.json")
     for name in ("suite", "physics", "max_steps", "versions"):
-        if stored[name] != settings[name]:
+        if stored.get(name) != settings[name]:
             raise ValueError(
-                f"compare: expected {name} {settings[name]!r} in {folder}, got {stored[name]!r}"
+                f"compare: expected {name} {settings[name]!r} in {folder}, got {stored.get(name)!r}"
             )
+    results = summary.read_folder(folder)
+    if not {summary.key(result) for result in results} & {trial.key for trial in trials}:
+        raise ValueError(f"compare: expected results of the same trials in {folder}, got none")
     name = stored["policy"]
-    if name == settings["policy"]:
-        name += f" of {folder.name}"
-    return name, summary.read_folder(folder)
+    return _Other(f"{name} of {folder.name}" if name == settings["policy"] else name, results)
 
 
-def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) -> list[dict]:
+def _comparison(
+    config: EvaluateConfig, settings: Mapping, results: Sequence[Mapping], other: _Other
+) -> dict:
+    tests = summary.compare(results, other.results, (settings["policy"], other.name))
+    return {"other": str(config.compare), "tests": tests}
+
+
+def _run_missing(config: EvaluateConfig, trials: Sequence[Trial]) -> list[dict]:
     """Results of all trials, old and new; each new one is on disk before the next is awaited."""
     shard = f"-{config.shard.replace('/', '-of-')}" if config.shard else ""
     path = config.folder / f"results{shard}.jsonl"
     own = summary.read_results(path)
     with replacing(path) as temporary:  # without a line that a crash cut off
         temporary.write_text("".join(json.dumps(result) + "\n" for result in own))
-    old = {(r["task"], r["index"], r["seed"]): r for r in summary.read_folder(config.folder)}
-    keys = {(trial.task, trial.index, trial.seed): trial for trial in trials}
+    old = {summary.key(result): result for result in summary.read_folder(config.folder)}
+    keys = {trial.key: trial for trial in trials}
     results = [old[key] for key in keys if key in old]
     missing = [trial for key, trial in keys.items() if key not in old]
     progress = Progress(len(trials), len(results))
@@ -289,7 +204,7 @@ def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) 
         file=sys.stderr,
     )
     done = workers.run(
-        partial(run_trial, setup), missing, num_workers=min(config.workers, len(missing))
+        partial(run_trial, config), missing, num_workers=min(config.workers, len(missing))
     )
     with contextlib.closing(done):
         for _, result in done:
@@ -305,38 +220,28 @@ def _run_missing(config: EvaluateConfig, setup: Setup, trials: Sequence[Trial]) 
 
 
 def _film(
-    config: EvaluateConfig, setup: Setup, trials: Sequence[Trial], results: Sequence[Mapping]
+    config: EvaluateConfig, trials: Sequence[Trial], results: Sequence[Mapping]
 ) -> list[dict]:
     """Videos of a few trials, failures first; those that exist are not made again."""
-    trial_of = {(trial.task, trial.index): trial for trial in trials}
+    trial_of = {trial.key: trial for trial in trials}
     known = {}
     if (config.folder / "summary.json").exists():
         earlier = read_json(config.folder / "summary.json")["videos"]
         known = {entry["file"]: entry for entry in earlier}
     films, entries = [], {}
     for result in choose_films(results, config.videos):
-        trial = trial_of[result["task"], result["index"]]
+        trial = trial_of[summary.key(result)]
         path = config.folder / "videos" / _video_name(trial)
         entries[path.name] = known.get(path.name)
         if entries[path.name] is None or not path.exists():
             films.append(Film(trial, result, path))
     num_workers = min(config.workers, len(films))
-    for film, entry in workers.run(partial(run_film, setup), films, num_workers=num_workers):
+    for film, entry in workers.run(partial(run_film, config), films, num_workers=num_workers):
         entries[entry["file"]] = entry
         print(f"video: {film.path}", file=sys.stderr)
         if not entry["identical"]:
             print(f"warning: {film.trial} went differently the second time", file=sys.stderr)
     return list(entries.values())
-
-
-def parse_shard(shard: str | None) -> tuple[int, int]:
-    """Number and count of "2/4"; (1, 1) of None. Raises ValueError for anything else."""
-    if shard is None:
-        return 1, 1
-    number, slash, count = shard.partition("/")
-    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise ValueError(f"shard: expected NUMBER/COUNT such as 2/4, got {shard!r}")
-    return int(number), int(count)
 
 
 def _video_name(trial: Trial) -> str:

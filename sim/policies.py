@@ -12,6 +12,7 @@ import numpy as np
 from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_sim.domains.rgb_stacking.tasks import robot_spec, views_of
+from gato_sim.evaluate_config import EvaluateConfig
 from gato_sim.suites import stable_seed
 
 
@@ -49,19 +50,26 @@ class Timed:
         return action
 
 
-def checkpoint_spec(checkpoint: Path) -> Spec:
+def checkpoint_spec(checkpoint: Path, threads: int = 1) -> Spec:
     """The Spec of a checkpoint, which is loaded and checked for it.
 
     Raises ValueError or FileNotFoundError for a damaged or missing one, and ValueError where the
     simulated robot differs from what it was trained for.
     """
-    spec = _load(checkpoint, 1).spec
+    spec = _load(checkpoint, threads).spec
     if differences := spec.differences(robot_spec(*views_of(spec))):
         raise ValueError(
             f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
             + "\n  ".join(differences)
         )
     return spec
+
+
+def spec_of(config: EvaluateConfig) -> Spec:
+    """What the policy to be evaluated sees: a checkpoint's own Spec; the others need no images."""
+    if config.checkpoint is None:
+        return robot_spec(())
+    return checkpoint_spec(config.checkpoint, config.threads)
 
 
 def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:

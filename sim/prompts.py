@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,15 +14,6 @@ from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_sim.suites import stable_seed
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The first timesteps of successful demonstrations; they stay in context if `keep`."""
-
-    dataset: Path
-    timesteps: int
-    keep: bool = False
 
 
 class Prompted:
@@ -40,16 +31,14 @@ class Prompted:
         return self._policy.step(observation)
 
 
-def prompts_from(
+def check(
     dataset: Path,
     timesteps: int | None,
     spec: Spec,
     context_timesteps: int,
-    *,
-    keep: bool,
     tasks: Iterable[str],
-) -> Prompts:
-    """Prompts of `tasks`, of as many timesteps as leave room for the present, if not given.
+) -> int:
+    """How many timesteps prompts of `tasks` have: all that leave room for the present, if None.
 
     Raises FileNotFoundError or ValueError for a missing, damaged or another robot's dataset, for
     one without a success of each task, and for prompts that do not fit the context.
@@ -77,25 +66,25 @@ def prompts_from(
             f"prompt: expected successful episodes of {missing} in {dataset}, got successes of "
             f"{sorted(shown) or 'nothing'}"
         )
-    return Prompts(dataset, timesteps, keep)
+    return timesteps
 
 
-def choose(prompts: Prompts, task: str, objects: str, seed: int) -> int:
+def choose(dataset: Path, task: str, objects: str, seed: int) -> int:
     """The number of an episode: a success of the same task, with the same objects if there is any.
 
-    Tasks are those that `prompts_from` was asked about.
+    Tasks are those that `check` was asked about.
     """
-    shown = _shown(prompts.dataset)
+    shown = _shown(dataset)
     candidates = [i for i, about in shown.items() if about == (task, objects)]
     candidates = candidates or [i for i, about in shown.items() if about[0] == task]
     return int(np.random.default_rng(stable_seed("prompt", seed)).choice(candidates))
 
 
-def read(prompts: Prompts, number: int) -> Episode:
+def read(dataset: Path, number: int, timesteps: int) -> Episode:
     """The beginning of an episode of the dataset."""
-    dataset = _open(prompts.dataset)
-    stop = min(prompts.timesteps, int(dataset.lengths[number]))
-    return replace(dataset.read(number, 0, stop), privileged={})
+    opened = _open(dataset)
+    stop = min(timesteps, int(opened.lengths[number]))
+    return replace(opened.read(number, 0, stop), privileged={})
 
 
 @cache

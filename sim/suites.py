@@ -45,6 +45,11 @@ class Trial:
     objects: str
 
     @property
+    def key(self) -> tuple[str, int, int]:
+        """Tells trials apart; as `gato_sim.results.summary.key` of its result."""
+        return self.task, self.index, self.seed
+
+    @property
     def instruction(self) -> str:
         """What is to be done, in words; the same whatever the objects."""
         return objects.instruction(objects.split_task(self.objects)[1])

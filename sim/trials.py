@@ -6,19 +6,17 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 import gato_sim
-from gato_core.spec import Spec
 from gato_sim import policies, prompts
-from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
+from gato_sim.constants import CONTROL_TIMESTEP
 from gato_sim.domains.rgb_stacking import objects
 from gato_sim.domains.rgb_stacking.environment import Environment
 from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.domains.rgb_stacking.tasks import views_of
-from gato_sim.prompts import Prompts
+from gato_sim.evaluate_config import EvaluateConfig
 from gato_sim.results import video
 from gato_sim.rollout import Step, play, record, trajectory_hash
 from gato_sim.suites import Trial
@@ -26,27 +24,6 @@ from gato_sim.suites import Trial
 FILM_SIZE = 480  # pixels, of the main picture
 FILM_CAMERA = "overview"
 POLICY_VIEWS = ("basket_front_left", "basket_front_right")
-
-
-@dataclass(frozen=True)
-class Setup:
-    """Who acts, and under which conditions.
-
-    policy: "expert", "specialist", "random", or the name of `checkpoint`. seed: of the policy's
-    own draws.
-    """
-
-    policy: str
-    checkpoint: Path | None
-    spec: Spec
-    physics: str
-    max_steps: int = NUM_STEPS
-    temperature: float = 0.0
-    seed: int = 0
-    threads: int = 1
-    specialists: Path | None = None
-    delay_ms: float | Literal["measured"] | None = None
-    prompts: Prompts | None = None
 
 
 @dataclass(frozen=True)
@@ -58,15 +35,15 @@ class Film:
     path: Path
 
 
-def run_trial(setup: Setup, trial: Trial) -> dict:
+def run_trial(config: EvaluateConfig, trial: Trial) -> dict:
     """Runs one episode to its end and returns its result (see summary.py)."""
-    with contextlib.closing(_load_env(setup, trial)) as env:
-        return _play(setup, trial, env)
+    with contextlib.closing(_load_env(config, trial)) as env:
+        return _play(config, trial, env)
 
 
-def run_film(setup: Setup, film: Film) -> dict:
+def run_film(config: EvaluateConfig, film: Film) -> dict:
     """Runs a trial again with the camera on; says whether it went exactly as the first time."""
-    with contextlib.closing(_load_env(setup, film.trial)) as env:
+    with contextlib.closing(_load_env(config, film.trial)) as env:
         with video.mp4_writer(film.path, fps=1 / CONTROL_TIMESTEP) as add:
 
             def filmed(steps: Iterator[Step]) -> Iterator[Step]:
@@ -76,7 +53,7 @@ def run_film(setup: Setup, film: Film) -> dict:
                     add(video.compose(main, views, _caption(film, number, step.reward)))
                     yield step
 
-            again = _play(setup, film.trial, env, filmed)
+            again = _play(config, film.trial, env, filmed)
     return {
         "file": film.path.name,
         "task": film.trial.task,
@@ -110,12 +87,12 @@ def _caption(film: Film, step: int, reward: float) -> list[str]:
     ]
 
 
-def _load_env(setup: Setup, trial: Trial) -> Environment:
-    cameras, image_size, view = views_of(setup.spec)
+def _load_env(config: EvaluateConfig, trial: Trial) -> Environment:
+    cameras, image_size, view = views_of(policies.spec_of(config))
     return gato_sim.load(
         trial.objects,
         seed=trial.seed,
-        physics=setup.physics,
+        physics=config.physics,
         cameras=cameras,
         image_size=image_size,
         view=view,
@@ -123,23 +100,23 @@ def _load_env(setup: Setup, trial: Trial) -> Environment:
 
 
 def _play(
-    setup: Setup,
+    config: EvaluateConfig,
     trial: Trial,
     env: Environment,
     watch: Callable[[Iterator[Step]], Iterator[Step]] = iter,
 ) -> dict:
     """Runs the trial; `watch` sees its steps go by."""
-    policy, number = _policy(setup, trial, env)
+    policy, number = _policy(config, trial, env)
     policy = policies.Timed(policy)
     steps = play(
         env,
         policy,
-        setup.spec,
+        policies.spec_of(config),
         seed=trial.seed,
-        max_steps=setup.max_steps,
-        latency=_latency(setup, policy),
+        max_steps=config.max_steps,
+        latency=_latency(config, policy),
     )
-    about = dict(task=trial.instruction, source=setup.policy, seed=trial.seed)
+    about = dict(task=trial.instruction, source=config.policy_name, seed=trial.seed)
     episode = record(env, watch(steps), **about)
     return {
         "task": trial.task,
@@ -154,29 +131,30 @@ def _play(
     }
 
 
-def _latency(setup: Setup, policy: policies.Timed) -> Callable[[], float] | None:
+def _latency(config: EvaluateConfig, policy: policies.Timed) -> Callable[[], float] | None:
     """Seconds that the policy's last step is taken to have needed."""
-    if setup.delay_ms is None:
+    if config.delay_ms is None:
         return None
-    if setup.delay_ms == "measured":
+    if config.delay_ms == "measured":
         return lambda: policy.milliseconds[-1] / 1000
-    return lambda: setup.delay_ms / 1000
+    return lambda: config.delay_ms / 1000
 
 
-def _policy(setup: Setup, trial: Trial, env: Environment):
+def _policy(config: EvaluateConfig, trial: Trial, env: Environment):
     """A fresh policy, and the number of the demonstration that it begins with, if any."""
     policy = policies.open_policy(
-        setup.policy,
-        setup.checkpoint,
+        config.policy_name,
+        config.checkpoint,
         env,
-        setup.spec,
-        seed=policies.episode_seed(setup.seed, trial.seed),
-        temperature=setup.temperature,
-        threads=setup.threads,
-        specialists=setup.specialists,
-        keep_prompt=setup.prompts is not None and setup.prompts.keep,
+        policies.spec_of(config),
+        seed=policies.episode_seed(config.seed, trial.seed),
+        temperature=config.temperature,
+        threads=config.threads,
+        specialists=config.specialists,
+        keep_prompt=config.keep_prompt,
     )
-    if setup.prompts is None:
+    if config.prompt is None:
         return policy, None
-    number = prompts.choose(setup.prompts, trial.instruction, trial.objects, trial.seed)
-    return prompts.Prompted(policy, prompts.read(setup.prompts, number)), number
+    number = prompts.choose(config.prompt, trial.instruction, trial.objects, trial.seed)
+    prompt = prompts.read(config.prompt, number, config.prompt_timesteps)
+    return prompts.Prompted(policy, prompt), number

@@ -98,8 +98,8 @@ def conditions(summary: Mapping) -> str:
         text += f"; actions late by {'what each took' if delay == 'measured' else f'{delay:g} ms'}"
     if prompt := summary.get("prompt"):
         text += (
-            f"; episodes begin with {prompt['timesteps']} timesteps of a demonstration of "
-            f"{prompt['dataset']}" + (", which stay in context" if prompt["keep"] else "")
+            f"; episodes begin with {summary['prompt_timesteps']} timesteps of a demonstration of "
+            f"{prompt}" + (", which stay in context" if summary["keep_prompt"] else "")
         )
     return text + f"; commit {summary['commit']}."
 

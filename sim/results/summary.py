@@ -36,7 +36,7 @@ def read_results(path: Path) -> list[dict]:
 def read_folder(folder: Path) -> list[dict]:
     """Results of all shards (results*.jsonl) in a folder, each trial once."""
     files = sorted(folder.glob("results*.jsonl"))
-    results = {_key(result): result for file in files for result in read_results(file)}
+    results = {key(result): result for file in files for result in read_results(file)}
     return list(results.values())
 
 
@@ -76,7 +76,7 @@ def compare(first: Sequence[Mapping], second: Sequence[Mapping], names: tuple[st
 
     names: what to call the two policies. Raises ValueError when they share no trial.
     """
-    ours, theirs = ({_key(r): r["success_end"] for r in side} for side in (first, second))
+    ours, theirs = ({key(r): r["success_end"] for r in side} for side in (first, second))
     common = sorted(ours.keys() & theirs.keys())
     if not common:
         raise ValueError("compare: expected common trials (task, index, seed), got none")
@@ -147,9 +147,10 @@ def _latency(results: Sequence[Mapping]) -> dict:
     }
 
 
-def _key(result: Mapping) -> tuple[str, int, int]:
+def key(result: Mapping) -> tuple[str, int, int]:
+    """Which trial it is of."""
     return result["task"], result["index"], result["seed"]
 
 
 def _sorted(results: Sequence[Mapping]) -> list[Mapping]:
-    return sorted(results, key=_key)
+    return sorted(results, key=key)

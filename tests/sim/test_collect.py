@@ -220,6 +220,21 @@ def test_triplets_that_may_not_be_collected_are_refused_first(tmp_path, triplets
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"workers": -1}, "workers: expected 0 or more, got -1"),
+        ({"max_steps": 401}, "max_steps: expected 1..400, got 401"),
+        ({"episodes": 0}, "episodes: expected at least 1, got 0"),
+        ({"niceness": 20}, "niceness: expected 0..19, got 20"),
+        ({"actor": Path("x"), "perturb": "mild"}, "actor: expected --perturb none .* got mild"),
+    ],
+)
+def test_impossible_options_are_refused(option, message):
+    with pytest.raises(ValueError, match=message):
+        CollectConfig(out=Path("unused"), **SHORT | option)
+
+
 def test_missing_model_files_say_how_to_get_them(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GATO_ASSETS", str(tmp_path / "nowhere"))
     monkeypatch.setattr(sys, "argv", ["gato collect", "--out", str(tmp_path / "data")])

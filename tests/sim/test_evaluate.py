@@ -1,6 +1,7 @@
 """Evaluation: resumable, deterministic, paired, and a page that opens."""
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from gato_sim import evaluate as verb
 from gato_sim.domains.rgb_stacking import seen
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
+from gato_sim.evaluate_config import NOT_IN_RESULT
 from gato_sim.results.summary import METRICS, compare, read_results, summarize
-from gato_sim.run import workers
+from gato_sim.run import locks, workers
 
 QUICK = dict(physics="stable", suite=("selection",), max_steps=6, workers=0, videos=0)
 
@@ -101,6 +103,80 @@ def test_folder_of_other_settings_is_refused(tmp_path):
         evaluate(other)
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"temperature": -1.0}, "temperature: expected 0 or more, got -1"),
+        ({"temperature": float("nan")}, "temperature: expected 0 or more, got nan"),
+        ({"temperature": float("inf")}, "temperature: expected 0 or more, got inf"),
+        ({"workers": -1}, "workers: expected 0 or more, got -1"),
+        ({"videos": -1}, "videos: expected 0 or more, got -1"),
+        ({"episodes": 0}, "episodes: expected at least 1, got 0"),
+        ({"max_steps": 401}, "max_steps: expected 1..400, got 401"),
+        ({"delay_ms": -1.0}, "delay_ms: expected 0 or more, or measured, got -1"),
+    ],
+)
+def test_impossible_options_are_refused(option, message):
+    """A temperature of -1 once left a folder that blocked the corrected command."""
+    with pytest.raises(ValueError, match=message):
+        EvaluateConfig(**{"policy": "random"} | QUICK | option)
+
+
+def test_a_comparison_that_cannot_be_made_is_refused_before_anything_runs(tmp_path):
+    options = dict(policy="random", episodes=1, out=tmp_path / "out")
+    other = EvaluateConfig(**options | QUICK | {"suite": ("train",), "out": tmp_path / "other"})
+    evaluate(other)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "settings.json").write_text((other.folder / "settings.json").read_text())
+    for folder, suite, message in (
+        (tmp_path / "none", "selection", "expected a results folder with settings.json, got"),
+        (other.folder, "selection", r"expected suite \['selection'\] in .*, got \['train'\]"),
+        (empty, "train", "expected results of the same trials in .*, got none"),
+    ):
+        with pytest.raises(ValueError, match=f"compare: {message}"):
+            evaluate(EvaluateConfig(**options | QUICK | {"suite": (suite,), "compare": folder}))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_has_one_evaluation_at_a_time_or_one_of_each_shard(tmp_path):
+    """Two at once once ran the same trials, and one report replaced the other."""
+    options = dict(policy="random", episodes=2, name="one", out=tmp_path) | QUICK
+    whole = EvaluateConfig(**options)
+    first, second = (EvaluateConfig(shard=f"{i}/2", **options) for i in (1, 2))
+    with locks.held(whole.folder):
+        for config in (whole, first):
+            with pytest.raises(RuntimeError, match="another evaluation is writing there"):
+                evaluate(config)
+    with locks.held(whole.folder, "1/2"):
+        for config in (whole, first):
+            with pytest.raises(RuntimeError, match="another evaluation is writing there"):
+                evaluate(config)
+        assert evaluate(second)["num_episodes"] == 1
+    assert evaluate(whole)["num_episodes"] == 2
+
+
+def test_results_keep_every_option_that_they_depend_on():
+    options = {field.name for field in dataclasses.fields(EvaluateConfig)}
+    assert NOT_IN_RESULT < options
+    config = EvaluateConfig(policy="random")
+    assert config.settings().keys() == options - NOT_IN_RESULT
+
+
+def test_folders_of_earlier_versions_are_continued():
+    """They lack options that were added since, which had their defaults then."""
+    path = Path(__file__).parents[2] / "checkpoints/control"
+    folder = path / "results/skill-generalization-benchmark"
+    config = EvaluateConfig(checkpoint=path, temperature=1.0)
+    settings = config.settings() | {
+        "weights_sha256": checkpoint.read(path)["weights_sha256"],
+        "versions": verb.read_json(folder / "settings.json")["versions"],
+    }
+    verb._check_settings(folder, settings)
+    with pytest.raises(ValueError, match="holds results with keep_prompt False, got True"):
+        verb._check_settings(folder, settings | {"keep_prompt": True})
+
+
 def test_page_holds_videos_that_repeat_the_counted_run(tmp_path):
     settings = QUICK | {"videos": 2}
     config = EvaluateConfig(policy="random", episodes=2, out=tmp_path, **settings)
@@ -158,8 +234,6 @@ def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_give
 
 
 def test_checkpoint_of_another_robot_is_refused(tmp_path):
-    import dataclasses
-
     spec = robot_spec((), 64)
     other = dataclasses.replace(spec, control_timestep=0.1)
     path = tmp_path / "other"

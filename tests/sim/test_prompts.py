@@ -13,7 +13,6 @@ from gato_sim import prompts
 from gato_sim.domains.rgb_stacking.objects import instruction
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
-from gato_sim.prompts import prompts_from
 from gato_sim.results.summary import read_results
 
 SPEC = robot_spec(("basket_front_left",), 16)
@@ -52,42 +51,40 @@ def trained(tmp_path_factory):
 
 
 def test_a_prompt_shows_the_same_task_with_the_same_objects_if_there_are_any(shown):
-    tasks = {RED_ON_BLUE, BLUE_ON_GREEN}
-    chosen = prompts_from(shown, 2, SPEC, 4, keep=False, tasks=tasks)
     for task, ids, expected in (
         (RED_ON_BLUE, "a,b,c", {0}),
         (RED_ON_BLUE, "d,e,f", {1, 3}),
         (RED_ON_BLUE, "x,y,z", {0, 1, 3}),
         (BLUE_ON_GREEN, "a,b,c:blue_on_green", {4}),
     ):
-        assert {prompts.choose(chosen, task, ids, seed) for seed in range(20)} == expected
-    assert len(prompts.read(chosen, 3)) == 2
+        assert {prompts.choose(shown, task, ids, seed) for seed in range(20)} == expected
+    assert len(prompts.read(shown, 3, 2)) == 2
+    assert len(prompts.read(shown, 3, 9)) == 5  # the whole episode
 
 
 def test_as_much_is_shown_as_leaves_room_for_the_present(shown):
-    options = dict(keep=True, tasks={RED_ON_BLUE})
-    assert prompts_from(shown, None, SPEC, 4, **options).timesteps == 3
+    assert prompts.check(shown, None, SPEC, 4, {RED_ON_BLUE, BLUE_ON_GREEN}) == 3
+    assert prompts.check(shown, 2, SPEC, 4, {RED_ON_BLUE}) == 2
     for context, timesteps, message in (
         (1, None, "prompt: expected a checkpoint whose context has room .* got 1"),
         (4, 4, "prompt_timesteps: expected 1..3 within a context of 4, got 4"),
         (4, 0, "prompt_timesteps: expected 1..3 within a context of 4, got 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            prompts_from(shown, timesteps, SPEC, context, **options)
+            prompts.check(shown, timesteps, SPEC, context, {RED_ON_BLUE})
 
 
 def test_demonstrations_of_another_robot_or_without_success_are_refused(shown, tmp_path):
-    options = dict(keep=False, tasks={RED_ON_BLUE})
     other = replace(SPEC, control_timestep=0.1)
     with pytest.raises(ValueError, match="differs from the checkpoint's:\n  control_timestep: exp"):
-        prompts_from(shown, 1, other, 4, **options)
+        prompts.check(shown, 1, other, 4, {RED_ON_BLUE})
     failures = write(tmp_path / "failures", successes=(False,) * 5)
     with pytest.raises(ValueError, match="prompt: expected successful episodes of .*got.* nothing"):
-        prompts_from(failures, 1, SPEC, 4, **options)
+        prompts.check(failures, 1, SPEC, 4, {RED_ON_BLUE})
     with pytest.raises(ValueError, match="expected successful episodes of .'stack the green obj"):
-        prompts_from(shown, 1, SPEC, 4, keep=False, tasks={instruction("green_on_red")})
+        prompts.check(shown, 1, SPEC, 4, {instruction("green_on_red")})
     with pytest.raises(FileNotFoundError):
-        prompts_from(tmp_path / "none", 1, SPEC, 4, **options)
+        prompts.check(tmp_path / "none", 1, SPEC, 4, {RED_ON_BLUE})
 
 
 @pytest.mark.parametrize(
