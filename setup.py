@@ -1,4 +1,4 @@
-"""Metadata of the ROS package gato_bringup, which is the repository root.
+"""Metadata of the ROS package gato_core, which is the repository root.
 
 Everything stands here and not in a [project] table: colcon reads setup.py, and crashes on
 `requires-python` in pyproject.toml.
@@ -48,7 +48,7 @@ EXTRAS["all"] = sorted(
 )
 
 setup(
-    name="gato_bringup",
+    name="gato_core",
     version="0.1.0",
     description="Gato, one transformer that reads cameras and joints and acts, as a ROS 2 stack",
     license="Apache-2.0",
@@ -67,12 +67,11 @@ setup(
     ],
     extras_require=EXTRAS,
     data_files=[
-        ("share/ament_index/resource_index/packages", ["resource/gato_bringup"]),
-        ("share/gato_bringup", ["package.xml"]),
-        ("share/gato_bringup/launch", glob("launch/*.launch.py")),
-        ("share/gato_bringup/config", glob("config/*")),
-        ("share/gato_bringup/checkpoints", glob("checkpoints/*.sh")),
-        *((f"share/gato_bringup/{path}", glob(f"{path}/*.*")) for path in CHECKPOINTS),
+        ("share/ament_index/resource_index/packages", ["resource/gato_core"]),
+        ("share/gato_core", ["package.xml"]),
+        ("share/gato_core/config", glob("config/*")),
+        ("share/gato_core/checkpoints", glob("checkpoints/*.sh")),
+        *((f"share/gato_core/{path}", glob(f"{path}/*.*")) for path in CHECKPOINTS),
     ],
     entry_points={
         "console_scripts": ["gato = gato_core.cli:main"],

@@ -45,7 +45,7 @@ def run(
     try:
         while True:
             for job in _take(waiting, _num_processors(ray) - len(running)):
-                running[remote.remote(function, job, niceness, version("gato_bringup"))] = job
+                running[remote.remote(function, job, niceness, version("gato_core"))] = job
             if not running:
                 return
             done, _ = ray.wait(list(running), timeout=5.0)
@@ -60,8 +60,8 @@ def run(
 
 def _work(function: Callable[[Job], Result], job: Job, niceness: int, expected: str) -> Result:
     """Body of a remote task: one job, on one thread."""
-    if (got := version("gato_bringup")) != expected:
-        raise RuntimeError(f"{os.uname().nodename}: expected gato_bringup {expected}, got {got}")
+    if (got := version("gato_core")) != expected:
+        raise RuntimeError(f"{os.uname().nodename}: expected gato_core {expected}, got {got}")
     workers.set_threads(1)
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     return function(job)

@@ -12,7 +12,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["gato_ros", "gato_ros.*"]),
     package_data={"gato_ros.view": ["viewer.html"]},
-    # the nodes also need gato_core and gato_sim, which the package gato_bringup installs
+    # the nodes also need gato_core and gato_sim, which the package gato_core installs
     install_requires=["numpy>=2", "opencv-python-headless", "setuptools", "mcap", "rosbags"],
     extras_require={"test": ["pytest"]},
     data_files=[

@@ -12,7 +12,7 @@ import ros_examples
 from gato_ros.common import transport
 
 ROOT = Path(__file__).parents[3]
-ROOMS = ("gato_core", "sim", "training", "ros2_ws/src", "launch", "bench")
+ROOMS = ("gato_core", "sim", "training", "ros2_ws/src", "bench")
 UNSAFE_MODULES = {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 UNSAFE_CALLS = {"torch.load", "yaml.load", "yaml.unsafe_load", "yaml.full_load", "eval", "exec"}
 NETWORK = (*transport.CHOSEN, "RMW_IMPLEMENTATION")

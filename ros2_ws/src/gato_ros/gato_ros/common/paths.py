@@ -11,7 +11,7 @@ import gato_core
 
 
 def find(name: str) -> Path:
-    """The file or folder: as given, else in the repository, else in gato_bringup's share folder.
+    """The file or folder: as given, else in the repository, else in gato_core's share folder.
 
     Raises FileNotFoundError with everywhere it was looked for.
     """
@@ -26,9 +26,9 @@ def find(name: str) -> Path:
 
 
 def _roots() -> list[Path]:
-    roots = [Path(gato_core.__file__).parents[1], Path(sys.prefix) / "share" / "gato_bringup"]
+    roots = [Path(gato_core.__file__).parents[1], Path(sys.prefix) / "share" / "gato_core"]
     try:
-        roots.append(Path(get_package_share_directory("gato_bringup")))
+        roots.append(Path(get_package_share_directory("gato_core")))
     except (PackageNotFoundError, OSError):  # OSError: AMENT_PREFIX_PATH is not set
         pass  # installed by pip alone
     return roots

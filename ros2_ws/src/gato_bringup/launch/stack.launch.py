@@ -8,7 +8,8 @@ ros2 launch gato_bringup stack.launch.py --show-args
 import os
 from pathlib import Path
 
-from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+from ament_index_python.packages import get_package_share_directory
+from launch import LaunchContext, LaunchDescription
 from launch.actions import (
     DeclareLaunchArgument,
     EmitEvent,
@@ -26,15 +27,12 @@ from launch_ros.event_handlers import OnStateTransition
 from launch_ros.events.lifecycle import ChangeState
 from lifecycle_msgs.msg import Transition
 
-from launch import LaunchContext, LaunchDescription
-
 FLAG = ["true", "false"]
-SHARE = Path(get_package_share_directory("gato_bringup"))
+SHARE = Path(get_package_share_directory("gato_core"))
 AS_IN_FILE = "; empty: as in params_file"
 
 
 def generate_launch_description() -> LaunchDescription:
-    require_gato_ros()
     return LaunchDescription([*arguments(), *network(), OpaqueFunction(function=nodes)])
 
 
@@ -58,17 +56,6 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
         for name, default, text, choices in rows
     ]
-
-
-def require_gato_ros() -> None:
-    """Explains what colcon does with a root package, for those who meet it for the first time."""
-    try:
-        get_package_share_directory("gato_ros")
-    except PackageNotFoundError as error:
-        raise RuntimeError(
-            "package gato_ros was not built: from a workspace, colcon finds only the repository's "
-            "root package; add --base-paths src/gato src/gato/ros2_ws/src"
-        ) from error
 
 
 def network() -> list[SetEnvironmentVariable]:
