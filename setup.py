@@ -82,6 +82,7 @@ setup(
             "baseline = gato_training.studies.baseline:main",
             "bench = gato_core.tools.bench:main",
             "collect = gato_sim.collect:main",
+            "dataset = gato_core.tools.edit:main",
             "convert = gato_ros.bags.convert:main",
             "evaluate = gato_sim.evaluate:main",
             "export = gato_core.deploy.onnx:main",

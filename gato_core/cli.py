@@ -15,6 +15,7 @@ SUMMARY = {
     "bench": "measure which control rates the presets meet on this machine",
     "collect": "record demonstrations of the scripted expert in simulation",
     "convert": "bring recordings and datasets of others into a dataset, and back",
+    "dataset": "merge, split, trim, relabel and otherwise edit datasets",
     "evaluate": "measure success rates with intervals, videos and a report",
     "export": "write a checkpoint's control step as ONNX",
     "few-shot": "fine-tune on few and more demonstrations and draw the success curve",

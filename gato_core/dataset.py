@@ -115,6 +115,21 @@ class Dataset:
                 stored.decoded[start:stop] = True
         return self._to_episode(self.rows[i], arrays)
 
+    @property
+    def privileged(self) -> list[str]:
+        """Keys of the simulator's truth."""
+        names = [name for name in self.info["features"] if name.startswith(PRIVILEGED)]
+        return [name.removeprefix(PRIVILEGED) for name in names]
+
+    @property
+    def has_executed(self) -> bool:
+        """Whether it is kept what was done beside the labels."""
+        return EXECUTED in self.info["features"]
+
+    def numbers(self, i: int) -> dict[str, np.ndarray]:
+        """All of the i-th episode but pictures, by feature, (T, n), as stored, not kept."""
+        return self._files.read(i, self._numbers)
+
     def column(self, name: str) -> np.ndarray:
         """One feature without images over all timesteps, (num_timesteps, n), as stored.
 

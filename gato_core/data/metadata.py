@@ -51,8 +51,10 @@ def read_info(root: Path) -> dict:
     if not isinstance(info.get("features"), dict):
         raise ValueError(f"{path}: features: expected an object, got {info.get('features')!r}")
     table = {name: _feature(path, name, one) for name, one in info["features"].items()}
-    usual = {"robot_type": None, "total_frames": None, "data_path": DATA_PATH, "video_path": None}
+    usual = {"robot_type": None, "total_frames": None, "chunks_size": FILES_PER_CHUNK}
+    usual |= {"data_path": DATA_PATH, "video_path": None}
     info = usual | info | {"features": table}
+    _whole(path, "chunks_size", info["chunks_size"], 1)
     for key in ("data_path", "video_path"):
         _check_template(path, key, info[key])
     return info
@@ -64,12 +66,21 @@ def read_spec(root: Path) -> Spec:
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: expected the Spec of the dataset, got none; `gato convert` brings another's "
-            "LeRobot dataset in"
+            "LeRobot dataset in, `gato dataset restore` what an edited copy of ours has lost"
         )
     gato = read_json(path)
     if gato.get("version") != GATO_VERSION:
         raise ValueError(f"{path}: expected version {GATO_VERSION}, got {gato.get('version')}")
     return parse_spec(gato.get("spec"), path)
+
+
+def read_history(root: Path) -> list[dict]:
+    """The edits that made the dataset, the newest last; see edits.py. None for a collected one."""
+    path = root / "gato.json"
+    history = read_json(path).get("history", []) if path.exists() else []
+    if not (isinstance(history, list) and all(isinstance(one, dict) for one in history)):
+        raise ValueError(f"{path}: history: expected a list of objects, got {history!r}")
+    return history
 
 
 def parse_spec(data: object, path: Path) -> Spec:
@@ -89,7 +100,7 @@ def read_rows(root: Path, info: Mapping, *, statistics: bool = False) -> list[di
     """
     rows: list[dict] = []
     file, total = 0, info["total_episodes"]
-    per_chunk = _whole(root / "meta/info.json", "chunks_size", info.get("chunks_size", 1000), 1)
+    per_chunk = info["chunks_size"]
     while len(rows) < total:
         path = root / EPISODES_PATH.format(**numbered(file, per_chunk))
         table = read_table(path, _wanted(open_parquet(path).schema_arrow.names, statistics))

@@ -12,7 +12,7 @@ A killed writer loses at most the episodes it had not flushed; opening the folde
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,7 +43,8 @@ class _Pending:
 class DatasetWriter:
     """Appends episodes to a new dataset folder, or to one with an equal Spec.
 
-    Every `episodes_per_file` episodes become durable together. Raises ValueError listing the
+    Every `episodes_per_file` episodes become durable together. history: the edits that make a new
+    one, for gato.json; see edits.py. Raises ValueError listing the
     differences when the Spec differs, RuntimeError when another process is writing there.
     """
 
@@ -54,10 +55,11 @@ class DatasetWriter:
         *,
         robot_type: str = "sawyer_rgb_stacking",
         episodes_per_file: int = 16,
+        history: Sequence[Mapping] = (),
     ) -> None:
         self.root, self.spec = Path(root), spec
         self._robot_type = robot_type
-        self._episodes_per_file = episodes_per_file
+        self._episodes_per_file, self._history = episodes_per_file, list(history)
         self._frames_per_second = _frames_per_second(spec.control_timestep)
         self._features: dict[str, dict] | None = None
         self._rows: list[dict] = []
@@ -154,7 +156,7 @@ class DatasetWriter:
         """Takes up an existing folder and removes files that no info.json ever counted."""
         if differences := metadata.read_spec(self.root).differences(self.spec):
             raise ValueError(f"{self.root}: the Spec differs:\n  " + "\n  ".join(differences))
-        info = metadata.read_info(self.root)
+        info, self._history = metadata.read_info(self.root), metadata.read_history(self.root)
         self._features, self._robot_type = info["features"], info["robot_type"]
         rows = metadata.read_rows(self.root, info, statistics=True)
         # stats.json may be one flush ahead of info.json; the episodes' own statistics are not
@@ -200,6 +202,7 @@ class DatasetWriter:
             for s in [features.state_slices(self.spec).get(key)]
         }
         gato = {"version": metadata.GATO_VERSION, "spec": self.spec.to_dict(), "features": layout}
+        gato |= {"history": self._history} if self._history else {}
         write_json(self.root / "gato.json", gato)
         info = {
             "codebase_version": metadata.CODEBASE_VERSION,

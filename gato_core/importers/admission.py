@@ -10,7 +10,7 @@ import numpy as np
 from gato_core.data import identity
 from gato_core.dataset import Dataset
 from gato_core.episode import Episode
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import Continuous, Image, Modality, Spec
 
 BEYOND = 0.5  # of one dimension's values in an episode: the limits are in another unit
 CLIPPED_TOO_MANY = 0.05  # of one dimension's values: the limits do not fit the robot
@@ -56,7 +56,8 @@ class Present:
                 numbers = ",".join(str(row["episode_index"]) for row in other)
                 lines.append(
                     f"{len(other)} of them are there with another {name}, which stays; `gato "
-                    f"dataset relabel {out} NEW --episodes {numbers} --{name} ...` changes it"
+                    f"dataset relabel {out} --out {out} --episodes {numbers} --{name} ...` "
+                    "changes it"
                 )
         return lines
 
@@ -90,6 +91,15 @@ class Doubts:
                 if share > CLIPPED_TOO_MANY:
                     lines.append(f"{key}/{name}: {share:.1%} beyond the Spec's limits")
         return [f"{line}; gato inspect calls it unsound" for line in lines]
+
+
+def typed(values: np.ndarray, modality: Modality, where: str) -> np.ndarray:
+    """Numbers (T, n) as the modality has them. Raises ValueError for a fraction of an integer."""
+    if isinstance(modality, Continuous):
+        return values.astype(np.float32)
+    if not np.array_equal(values, np.nan_to_num(values).astype(np.int64)):
+        raise ValueError(f"{where}: expected whole numbers, got {values.ravel()[:5]}")
+    return values.astype(np.int64)
 
 
 def place(episode: Episode) -> dict:

@@ -18,7 +18,8 @@ from gato_core.data.folder import EpisodeFiles
 from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.importers.admission import typed
+from gato_core.spec import Continuous, Image, Modality, Spec
 
 OBSERVATION = "observation."
 CAMERAS = ("observation.images.", OBSERVATION, "")  # what may stand before a camera's name
@@ -57,7 +58,11 @@ def episodes(files: EpisodeFiles, spec: Spec) -> Iterator[Episode]:
     for i, row in enumerate(files.rows):
         numbers = files.read(i, names)
         vectors = {
-            key: _vector(numbers[name], columns, spec, key, f"{files.root}: episode {i}")
+            key: typed(
+                numbers[name].reshape(row["length"], -1)[:, columns],
+                spec.action if key == ACTION else spec.observation[key],
+                f"{files.root}: episode {i}: {key}",
+            )
             for key, (name, columns) in where.items()
             if columns is not None
         }
@@ -94,13 +99,11 @@ def sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] |
         own = ACTION if key == ACTION else OBSERVATION + key.replace("/", ".")
         name = own if own in table else STATE
         there = features.places(table[name]) if name in table else []
-        plain = [label.removeprefix(f"{key}/") for label in there]
-        columns = [(there if label in there else plain) for label in modality.names]
-        missing = [label for label, names in zip(modality.names, columns) if label not in names]
+        columns, missing = _columns(key, modality, there)
         if missing:
             problems.append(f"{key}: expected {missing} in {name}, got {there}")
         else:
-            found[key] = (name, [names.index(n) for n, names in zip(modality.names, columns)])
+            found[key] = (name, columns)
     if abs(files.info["fps"] * spec.control_timestep - 1) > 1e-6:
         rate = 1 / spec.control_timestep
         problems.append(f"fps: expected {rate:g} by the Spec, got {files.info['fps']}")
@@ -108,6 +111,19 @@ def sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] |
         raise ValueError(f"{files.root}: unlike the Spec:\n  " + "\n  ".join(problems))
     files.check_cameras(name for name, columns in found.values() if columns is None)
     return found
+
+
+def _columns(key: str, modality: Modality, there: list[str]) -> tuple[list[int], list[str]]:
+    """The columns of a modality's names, and the names that have none; ours bear the key, too."""
+    plain = [label.removeprefix(f"{key}/") for label in there]
+    count = modality.num_tokens
+    numbered = [str(i) for i in range(count)]
+    names = list(getattr(modality, "names", numbered))
+    if there == [f"{key}/{i}" for i in range(count)]:  # as our writer calls integers
+        names = numbered
+    missing = [name for name in names if name not in there and name not in plain]
+    known = [(there if name in there else plain) for name in names]
+    return [one.index(n) for n, one in zip(names, known) if n not in missing], missing
 
 
 def _drafted(files: EpisodeFiles, name: str, warnings: list[str]) -> Continuous:
@@ -149,17 +165,6 @@ def _is_vector(feature: Mapping) -> bool:
 
 def _cameras(spec: Spec) -> list[tuple[str, Image]]:
     return [(key, m) for key, m in spec.observation.items() if isinstance(m, Image)]
-
-
-def _vector(values: np.ndarray, columns: list[int], spec: Spec, key: str, where: str) -> np.ndarray:
-    """(T, n) of the Spec's type. Raises ValueError where an integer has a fraction."""
-    modality = spec.action if key == ACTION else spec.observation[key]
-    chosen = values.reshape(len(values), -1)[:, columns]
-    if isinstance(modality, Continuous):
-        return chosen.astype(np.float32)
-    if not np.array_equal(chosen, np.nan_to_num(chosen).astype(np.int64)):
-        raise ValueError(f"{where}: {key}: expected whole numbers, got {chosen.ravel()[:5]}")
-    return chosen.astype(np.int64)
 
 
 def _images(files: EpisodeFiles, i: int, name: str, image: Image) -> np.ndarray:

@@ -26,6 +26,7 @@ from gato_core.data.outcomes import outcomes
 from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
+from gato_core.importers.admission import typed
 from gato_core.spec import Image, Spec
 
 SUFFIXES = (".hdf5", ".h5")
@@ -123,12 +124,20 @@ class DemonstrationFile:
         except (KeyError, OSError, RuntimeError, ValueError):
             return None
 
+    def _listed(self, place: str) -> list[str]:
+        """The names in a group; none where there is no group."""
+        group = self._get(place)
+        try:
+            return list(group) if isinstance(group, self._group) else []
+        except (KeyError, OSError, RuntimeError, ValueError) as error:
+            raise ValueError(f"{self.path}: {place}: damaged: {error}") from error
+
     def _has(self, demo: str, name: str) -> bool:
         return self._get(f"data/{demo}/{name}") is not None
 
     def _numbers(self, place: str, depth: int) -> dict[str, object]:
-        group, found = self._get(place), {}
-        for name in group if isinstance(group, self._group) else ():
+        found = {}
+        for name in self._listed(place):
             stored = self._get(f"{place}/{name}")
             if isinstance(stored, self._dataset) and stored.dtype.kind in "biuf" and stored.shape:
                 found[name] = stored
@@ -139,8 +148,7 @@ class DemonstrationFile:
 
     def _demos(self) -> list[str]:
         """Demonstrations with at least one action; the others are warned of."""
-        data = self._get("data")
-        names = list(data) if isinstance(data, self._group) else []
+        names = self._listed("data")
         found = sorted(filter(DEMO.fullmatch, names), key=_number)
         if others := [name for name in names if not DEMO.fullmatch(name)]:
             self.warnings.append(f"{self.path}: data: left out, as no demo_<i>: {_some(others)}")
@@ -260,9 +268,9 @@ def episodes(file: DemonstrationFile, spec: Spec) -> Iterator[Episode]:
             if isinstance(modality, Image):
                 array = fit_images.fitted(array, modality, f"{file.path}: {demo}: {names[key]}")
             else:
-                array = _rows(array).astype(np.float32)
+                array = typed(_rows(array), modality, f"{file.path}: {demo}: {names[key]}")
             observation[key] = array
-        action = _rows(file.array(demo, "actions")).astype(np.float32)
+        action = typed(_rows(file.array(demo, "actions")), spec.action, f"{file.path}: {demo}")
         reward = np.zeros(len(action), np.float32)
         if file._has(demo, "rewards"):
             reward = file.array(demo, "rewards").ravel().astype(np.float32)

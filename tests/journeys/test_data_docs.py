@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
 def test_every_command_and_line_of_the_page_works(folder, monkeypatch, capfd):
     commands = [shlex.split(line) for block in blocks("") for line in block.strip().splitlines()]
     commands.append(commands.pop(0))  # the first one tells how to look at what comes after it
-    assert len(commands) == 11 and {command[0] for command in commands} == {"gato"}
+    assert len(commands) == 18 and {command[0] for command in commands} == {"gato"}
     for command in commands:
         monkeypatch.setattr(sys, "argv", command)
         status = cli.main()
@@ -56,6 +56,10 @@ def test_every_command_and_line_of_the_page_works(folder, monkeypatch, capfd):
                ("mine", "arm", "theirs", "lift", "copy")}  # fmt: skip
     assert lengths["mine"] == [20, 20] and lengths["arm"] == lengths["copy"] == [40]
     assert lengths["theirs"] == [20, 13, 9] and len(lengths["lift"]) == 12
+    names = ("some", "long", "all")
+    edited = {name: Dataset(folder / "datasets" / name).num_episodes for name in names}
+    assert edited == {"some": 2, "long": 2, "all": 3}
+    assert not (folder / "datasets/brisk").exists()
     assert sorted(path.name for path in (folder / "bags").iterdir()) == [
         "episode_000000",
         "episode_000001",
