@@ -31,7 +31,8 @@ from gato_ros.common import paths, realtime
 from gato_ros.common.realtime import Realtime
 from gato_ros.common.stopping import Stop, on_signals
 from gato_ros.stack import stack
-from gato_sim.constants import CONTROL_TIMESTEP, NUM_STEPS
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.run.provenance import commit, machine
 
 FAST_RATE = 100.0  # Hz, with a trivial policy

@@ -15,7 +15,7 @@ from std_msgs.msg import Float64MultiArray
 from gato_core import checkpoint
 from gato_core.model import Gato, preset
 from gato_ros.common import conversion, ingest, topics
-from gato_sim.constants import JOINT_NAMES
+from gato_sim.arm.sawyer import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 ANGLES = [0.0, -0.52, -0.53, 1.22, 0.41, 1.08, 0.0]  # rad, a usual pose

@@ -16,7 +16,7 @@ from ros_robot import save_trivial_policy
 
 from gato_ros.common import paths
 from gato_ros.stack import stack
-from gato_sim.constants import NUM_STEPS
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 RATE = 20.0  # Hz, of the simulated robot

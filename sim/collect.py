@@ -24,9 +24,8 @@ import tyro
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_sim import suites
-from gato_sim.constants import NUM_STEPS
-from gato_sim.domains.rgb_stacking import perturb
+from gato_sim.domains.rgb_stacking import perturb, suites
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.handover import Handover
 from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, join_task
 from gato_sim.domains.rgb_stacking.scene import assets
@@ -35,8 +34,7 @@ from gato_sim.policies import checkpoint_spec, open_policy
 from gato_sim.run import cluster, gl, workers
 from gato_sim.run.attempts import Attempts
 from gato_sim.run.progress import Progress, cpu_seconds
-from gato_sim.run.provenance import versions
-from gato_sim.suites import Trial
+from gato_sim.suites import Trial, stable_seed
 
 if TYPE_CHECKING:
     from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
@@ -125,15 +123,14 @@ class CollectConfig:
             "actor": read_json(self.actor / "config.json")["weights_sha256"]
             if self.actor
             else None,
-            "versions": versions(),
+            "versions": assets.versions(),
         }
 
 
 def trial(config: CollectConfig, index: int) -> Trial:
     """The initial state and objects of episode `index`."""
-    seed = suites.stable_seed("collect", config.seed, index)
-    task = join_task(config.triplets, config.stack)
-    return Trial(task, index, seed, suites.draw_objects(task, seed))
+    seed = stable_seed("collect", config.seed, index)
+    return suites.trial(join_task(config.triplets, config.stack), index, seed)
 
 
 @cache
@@ -165,7 +162,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
     spec = robot_spec(config.cameras, config.image_size, config.view)
     expert = ScriptedExpert(env, seed=trial.seed)
     policy, perturbation = expert, None
-    draws = suites.stable_seed("perturb", trial.seed)
+    draws = stable_seed("perturb", trial.seed)
     if config.perturb != "none":
         perturbation = perturb.load(config.perturb, draws)
     if config.actor:

@@ -20,8 +20,9 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.data.storage import read_json, replacing, write_json
-from gato_sim import policies, prompts, suites
-from gato_sim.domains.rgb_stacking import seen, specialist
+from gato_sim import policies, prompts
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP
+from gato_sim.domains.rgb_stacking import seen, specialist, suites
 from gato_sim.domains.rgb_stacking.scene import assets
 from gato_sim.domains.rgb_stacking.tasks import views_of
 from gato_sim.evaluate_config import EvaluateConfig, defaults, parse_shard
@@ -43,6 +44,8 @@ def evaluate(config: EvaluateConfig) -> dict:
     workers.set_threads(config.threads)
     number, num_shards = parse_shard(config.shard)
     trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
+    if not trials:
+        raise ValueError(f"shard: expected no more shards than trials, got {config.shard}")
     config = _resolved(config, trials)
     _check_training_data(config)
     settings = _settings(config, trials)
@@ -84,7 +87,7 @@ def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:
     """What a result depends on, besides its trial."""
     return config.settings() | {
         "weights_sha256": _weights_digest(config, trials),
-        "versions": provenance.versions(),
+        "versions": assets.versions(),
     }
 
 
@@ -94,6 +97,7 @@ def _content(config: EvaluateConfig, settings: Mapping, results: Sequence[Mappin
         dict(settings)
         | {
             "episodes_per_task": config.episodes,
+            "control_timestep": CONTROL_TIMESTEP,
             "commit": provenance.commit(),
             "machine": provenance.machine(),
             "checkpoint_provenance": _checkpoint_config(config).get("provenance"),

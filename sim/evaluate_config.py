@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gato_sim.constants import NUM_STEPS
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 
 # Who measures, where, and how much of it: a single episode's result does not depend on them.
 NOT_IN_RESULT = {

@@ -14,7 +14,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gato_sim.constants import (
+from gato_sim.arm.sawyer import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
     JOINT_HIGH,

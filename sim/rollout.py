@@ -17,8 +17,8 @@ import numpy as np
 
 from gato_core.episode import Episode
 from gato_core.spec import Spec
-from gato_sim.constants import NUM_STEPS
 from gato_sim.domains.rgb_stacking import stages
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.environment import Environment
 from gato_sim.domains.rgb_stacking.tasks import policy_observation
 from gato_sim.run.pace import Pace

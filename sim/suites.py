@@ -1,138 +1,37 @@
-"""Objects and seeds of each episode: fixed suites for evaluation, seeded draws for collection.
+"""Trials: single episodes of a suite, whose initial states are fixed whoever acts.
 
-Object sets, disjoint by construction:
-    train       training objects demonstrations are collected with (93 of the 103)
-    selection   the other 10 training objects: unseen in demonstrations, so that checkpoints and
-                settings can be chosen without looking at the test triplets
-    heldout     the 36 held-out objects
-    mastery     the five test triplets, for Skill Mastery only
-Every policy meets the same initial states: the seed of a trial is a hash of suite, task and index.
+Every policy meets the same ones: the seed of a trial is a hash of suite, task and index. Which
+suites a domain has, it says itself.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-
-import numpy as np
-
-from gato_sim.domains.rgb_stacking import objects
-
-NUM_SELECTION_OBJECTS = 10
-TRIPLET_SETS = ("train", "selection", "heldout", "mastery")
-SUITES = {
-    "skill-generalization": tuple(objects.TEST_TRIPLETS),
-    "skill-mastery": tuple(objects.TEST_TRIPLETS),
-    "selection": ("selection",),
-    "train": ("train",),
-    "blue-on-green": ("rgb_test_triplet1:blue_on_green",),
-}
 
 
 @dataclass(frozen=True)
 class Trial:
     """One episode to be run: its initial state follows from `objects` and `seed` alone.
 
-    task: the row of the result table, e.g. "rgb_test_triplet1". objects: "red,green,blue" ids,
-    and the stack if it is not red on blue: itself a task.
+    task: the row of the result table, e.g. "rgb_test_triplet1". objects: what the environment is
+    to show, in its own words. instruction: what is to be done, the same whatever the objects.
     """
 
     task: str
     index: int
     seed: int
     objects: str
+    instruction: str
 
     @property
     def key(self) -> tuple[str, int, int]:
         """Tells trials apart; as `gato_sim.results.summary.key` of its result."""
         return self.task, self.index, self.seed
 
-    @property
-    def instruction(self) -> str:
-        """What is to be done, in words; the same whatever the objects."""
-        return objects.instruction(objects.split_task(self.objects)[1])
-
 
 def stable_seed(*parts: str | int) -> int:
     """A 48-bit seed from the parts, the same in every process and on every machine."""
     digest = hashlib.blake2b(json.dumps(parts).encode(), digest_size=6).digest()
     return int.from_bytes(digest, "big")
-
-
-def set_ids(name: str) -> tuple[str, ...]:
-    """Sorted object ids of the set `train`, `selection` or `heldout`."""
-    if name == "heldout":
-        return objects.object_ids("heldout")
-    ids = objects.object_ids("train")
-    selection = sorted(
-        sorted(ids, key=lambda i: stable_seed("selection", i))[:NUM_SELECTION_OBJECTS]
-    )
-    return tuple(selection) if name == "selection" else tuple(sorted(set(ids) - set(selection)))
-
-
-def draw_objects(task: str, seed: int) -> str:
-    """Ids "red,green,blue" for one episode, drawn from a set with replacement; with the stack.
-
-    task: one of TRIPLET_SETS, a task name, or ids; the last two say it all already.
-    """
-    triplets, stack = objects.split_task(task)
-    return objects.join_task(_draw_ids(triplets, seed), stack)
-
-
-def _draw_ids(triplets: str, seed: int) -> str:
-    rng = np.random.default_rng(stable_seed("objects", seed))
-    if triplets == "mastery":
-        return ",".join(tuple(objects.TEST_TRIPLETS.values())[rng.integers(5)])
-    if triplets in TRIPLET_SETS:
-        return ",".join(str(i) for i in rng.choice(set_ids(triplets), size=3))
-    return ",".join(objects.draw_triplet(triplets, rng))
-
-
-def check_collectable(triplets: str, stack: str = objects.RED_ON_BLUE) -> None:
-    """Raises ValueError for unknown triplets, and for reserved objects asked for by their ids.
-
-    Test objects are asked for by name, `mastery` or a test triplet's, which their dataset keeps.
-    """
-    objects.check_stack(stack)
-    if triplets in TRIPLET_SETS or triplets in objects.TEST_TRIPLETS:
-        return
-    if "," not in triplets:
-        raise ValueError(
-            f"triplets: expected one of {', '.join(TRIPLET_SETS)}, a test triplet's name, or red, "
-            f"green and blue ids like 'r25,x37,y26'; got {triplets!r}"
-        )
-    ids = objects.parse_task(triplets)
-    reserved = {"test": objects.object_ids("test"), "selection": set_ids("selection")}
-    for purpose, kept in reserved.items():
-        if clash := sorted(set(ids) & set(kept)):
-            ask = "mastery' or a triplet's name" if purpose == "test" else "selection'"
-            raise ValueError(
-                f"triplets: expected no {purpose} objects unless '--triplets {ask} asks for "
-                f"them, got {clash} in {triplets!r}"
-            )
-
-
-def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
-    """`num_episodes` trials of each task of a suite, or of tasks given one by one.
-
-    Raises ValueError naming the valid suites and tasks before the first trial.
-    """
-    name = " ".join(suite)
-    tasks = SUITES.get(name, tuple(suite))
-    for task in tasks:
-        if task.partition(":")[0] not in TRIPLET_SETS:
-            try:
-                objects.parse_task(task)
-            except ValueError as error:
-                raise ValueError(
-                    f"suite: expected one of {', '.join(SUITES)}, or tasks; {error}"
-                ) from None
-    label = name if name in SUITES else "tasks"
-    return (
-        Trial(task, index, seed, draw_objects(task, seed))
-        for index in range(num_episodes)
-        for task in tasks
-        for seed in [stable_seed(label, task, index)]
-    )

@@ -11,7 +11,7 @@ import numpy as np
 
 import gato_sim
 from gato_sim import policies, prompts
-from gato_sim.constants import CONTROL_TIMESTEP
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP
 from gato_sim.domains.rgb_stacking import objects
 from gato_sim.domains.rgb_stacking.environment import Environment
 from gato_sim.domains.rgb_stacking.reward import STAGES

@@ -30,7 +30,7 @@ from gato_core.spec import Spec
 from gato_ros.common import conversion, ingest, paths, topics, transport
 from gato_ros.common.process import spinning
 from gato_ros.stack import children, lifecycle
-from gato_sim.constants import JOINT_NAMES
+from gato_sim.arm.sawyer import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
 CAMERAS = ("basket_front_left", "basket_front_right")

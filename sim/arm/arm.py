@@ -13,7 +13,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from gato_sim.constants import (
+from gato_sim.arm.sawyer import (
     JOINT_HIGH,
     JOINT_LOW,
     JOINT_NAMES,

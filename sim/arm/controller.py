@@ -3,7 +3,7 @@
 Damped least squares with a null-space target, as the benchmark's controller (RGB-Stacking's
 `task.py`; the quadratic program of dm_robotics agrees to 3e-3 rad/s). A function of the joint
 angles alone, so the simulated environment and a ROS node share it. The Sawyer needs no model
-files; other arms come from their description (gato_sim/arm.py).
+files; other arms come from their description (gato_sim.arm.arm).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import mujoco
 import numpy as np
 
 from gato_sim.arm.arm import Arm, sawyer
-from gato_sim.constants import (
+from gato_sim.arm.sawyer import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
     MAX_ANGULAR_VELOCITY,

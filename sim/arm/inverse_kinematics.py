@@ -11,7 +11,7 @@ import numpy as np
 
 from gato_sim.arm.arm import NUM_JOINTS
 from gato_sim.arm.controller import Controller, damped_least_squares
-from gato_sim.constants import JOINT_HIGH, JOINT_LOW
+from gato_sim.arm.sawyer import JOINT_HIGH, JOINT_LOW
 
 NUM_ATTEMPTS = 30
 MAX_ITERATIONS = 100

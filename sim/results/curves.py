@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gato_sim.constants import CONTROL_TIMESTEP
-
 WIDTH, HEIGHT = 900, 260
 LEFT, RIGHT, TOP, BOTTOM = 50, 110, 10, 30  # margins for ticks and names
 LEAST_GAP = 14  # between two names
 COLORS = ("#9ca3af", "#60a5fa", "#3b82f6", "#10b981", "#f59e0b", "#ef4444")
 
 
-def stage_curves(curves: Mapping[str, Sequence[float]], steps_per_point: int) -> str:
+def stage_curves(curves: Mapping[str, Sequence[float]], seconds_per_point: float) -> str:
     """An <svg> of the shares (0..1) of each stage over time, named at their ends."""
     number = max(len(values) for values in curves.values())
-    seconds = (number - 1) * steps_per_point * CONTROL_TIMESTEP
+    seconds = (number - 1) * seconds_per_point
 
     def x(i: float) -> float:
         return LEFT + i / max(1, number - 1) * (WIDTH - LEFT - RIGHT)
@@ -28,7 +26,7 @@ def stage_curves(curves: Mapping[str, Sequence[float]], steps_per_point: int) ->
         parts.append(f"<path d='M{LEFT} {y(share):.0f}H{WIDTH - RIGHT}' class=grid />")
         parts.append(_text(LEFT - 8, y(share) + 4, f"{100 * share:.0f} %", "end"))
     for tick in range(0, int(seconds) + 1, 5):
-        i = tick / CONTROL_TIMESTEP / steps_per_point
+        i = tick / seconds_per_point
         parts.append(_text(x(i), HEIGHT - 8, f"{tick} s", "middle"))
     names = _apart({stage: y(values[-1]) for stage, values in curves.items()})
     for color, (stage, values) in zip(COLORS, curves.items()):

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.results.curves import stage_curves
 from gato_sim.results.summary import CURVE_STEPS
 
@@ -54,7 +53,7 @@ def html(summary: Mapping, videos: Path) -> str:
         _html_table(*_rates(summary)),
         f"<p class=small>{escape(CRITERION)}</p>",
         f"<h2>{_STAGES_TITLE}</h2>",
-        stage_curves(summary["all"]["curves"], CURVE_STEPS),
+        stage_curves(summary["all"]["curves"], CURVE_STEPS * summary["control_timestep"]),
         *(_stage_bars(task, table) for task, table in _tables(summary).items()),
     ]
     if summary["all"]["failures"]:
@@ -154,10 +153,10 @@ def _rates(summary: Mapping) -> tuple[list[str], list[list[str]]]:
 
 def _stages(summary: Mapping) -> tuple[list[str], list[list[str]]]:
     rows = [
-        [task, *(_percent(table["stages"][stage]["rate"]) for stage in STAGES)]
+        [task, *(_percent(stage["rate"]) for stage in table["stages"].values())]
         for task, table in _tables(summary).items()
     ]
-    return ["task", *STAGES], rows
+    return ["task", *summary["all"]["stages"]], rows
 
 
 def _failures(summary: Mapping) -> tuple[list[str], list[list[str]]]:
@@ -181,8 +180,7 @@ def _verdicts(summary: Mapping) -> list[str]:
 
 def _stage_bars(task: str, table: Mapping) -> str:
     rows = []
-    for stage in STAGES:
-        entry = table["stages"][stage]
+    for stage, entry in table["stages"].items():
         width = 100 * (entry["rate"] or 0)
         when = f"median step {entry['median_step']:g}" if entry["median_step"] is not None else ""
         rows.append(

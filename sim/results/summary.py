@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.results.statistics import clopper_pearson, mcnemar, wilson
 
 CURVE_STEPS = 10  # control steps between two points of a curve
@@ -103,12 +102,12 @@ def _comparison(ours: Sequence[bool], theirs: Sequence[bool], names: tuple[str, 
 
 
 def _table(results: Sequence[Mapping]) -> dict:
-    stages = {}
-    for stage in STAGES:
+    stages, names = {}, list(results[0]["stages"]) if results else []
+    for stage in names:
         steps = [r["stages"][stage] for r in results if r["stages"][stage] is not None]
         stages[stage] = {
             "episodes": len(steps),
-            "rate": round(len(steps) / len(results), 4) if results else None,
+            "rate": round(len(steps) / len(results), 4),
             "median_step": statistics.median(steps) if steps else None,
         }
     length = max((r["num_steps"] for r in results), default=0)
@@ -117,7 +116,7 @@ def _table(results: Sequence[Mapping]) -> dict:
             round(sum(_reached(r, stage, step) for r in results) / len(results), 4)
             for step in range(0, length + 1, CURVE_STEPS)
         ]
-        for stage in STAGES
+        for stage in names
     }
     failures = Counter(r["failure"] for r in results if r["failure"] is not None)
     return {metric: rate(r[metric] for r in results) for metric in METRICS} | {

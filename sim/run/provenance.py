@@ -8,13 +8,6 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from gato_sim.domains.rgb_stacking.scene import assets
-
-
-def versions() -> dict[str, str]:
-    """Versions that an episode's outcome depends on."""
-    return {"mujoco": version("mujoco"), "assets": assets.VERSION}
-
 
 def commit() -> str | None:
     """The code's git commit, "-dirty" if it was changed since; None outside a checkout."""

@@ -7,8 +7,7 @@ import pytest
 
 from gato_core import checkpoint
 from gato_core.data.storage import read_json
-from gato_sim import suites
-from gato_sim.domains.rgb_stacking import seen
+from gato_sim.domains.rgb_stacking import seen, suites
 from gato_sim.results.summary import read_folder, summarize
 
 ROOT = Path(__file__).parents[2]

@@ -17,9 +17,8 @@ import pytest
 from gato_core.dataset import Dataset
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
-from gato_sim.domains.rgb_stacking import objects
+from gato_sim.domains.rgb_stacking import objects, suites
 from gato_sim.domains.rgb_stacking.tasks import ACTION
 from gato_training.run_log import origin
 from gato_training.sequences import Sampling, Sequences

@@ -83,6 +83,13 @@ def test_impossible_shard_is_refused(shard):
         EvaluateConfig(policy="random", shard=shard)
 
 
+def test_a_shard_without_a_trial_is_refused(tmp_path):
+    options = QUICK | dict(policy="random", episodes=1, shard="2/2", out=tmp_path / "out")
+    with pytest.raises(ValueError, match="shard: expected no more shards than trials, got 2/2"):
+        evaluate(EvaluateConfig(**options))
+    assert not (tmp_path / "out").exists()
+
+
 def test_policies_meet_the_same_initial_states(tmp_path):
     configs = [
         EvaluateConfig(policy=policy, episodes=2, out=tmp_path, **QUICK)

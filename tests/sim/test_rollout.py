@@ -8,13 +8,14 @@ import pytest
 
 import gato_sim
 from gato_sim.collect import until_decided
-from gato_sim.constants import NUM_STEPS
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.domains.rgb_stacking.stages import FAILURES, FELL, TOUCHED, failure, stage_curve
+from gato_sim.domains.rgb_stacking.suites import SUITES, draw_objects, set_ids, trials
 from gato_sim.domains.rgb_stacking.tasks import downward
 from gato_sim.policies import RandomPolicy
 from gato_sim.rollout import play, record, trajectory_hash
-from gato_sim.suites import SUITES, draw_objects, set_ids, stable_seed, trials
+from gato_sim.suites import stable_seed
 
 SPEC = gato_sim.robot_spec(cameras=())
 

@@ -6,8 +6,9 @@ import dm_env
 import numpy as np
 from dm_env import specs
 
-from gato_sim.constants import NUM_STEPS
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP
 from gato_sim.domains.rgb_stacking import objects, observation, reward, tasks
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.randomise import Draw, draw
 from gato_sim.domains.rgb_stacking.randomise import check as check_profile
 from gato_sim.domains.rgb_stacking.simulation import Simulation
@@ -51,6 +52,8 @@ def load(
 
 class Environment(dm_env.Environment):
     """Episodes of 400 steps; episode i of a seed is always the same, whatever was done before."""
+
+    control_timestep = CONTROL_TIMESTEP  # s, that each step lasts
 
     def __init__(
         self,

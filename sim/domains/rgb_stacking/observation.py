@@ -7,7 +7,7 @@ from collections import deque
 import mujoco
 import numpy as np
 
-from gato_sim.constants import TOUCHING
+from gato_sim.domains.rgb_stacking.benchmark import TOUCHING
 from gato_sim.domains.rgb_stacking.objects import COLORS
 from gato_sim.domains.rgb_stacking.simulation import Simulation
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim.constants import MAX_ANGULAR_VELOCITY
+from gato_sim.arm.sawyer import MAX_ANGULAR_VELOCITY
 
 
 @dataclass(frozen=True)

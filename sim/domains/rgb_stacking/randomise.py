@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 import mujoco
 import numpy as np
 
-from gato_sim.constants import CAMERAS
+from gato_sim.domains.rgb_stacking.benchmark import CAMERAS
 from gato_sim.domains.rgb_stacking.objects import COLORS
 from gato_sim.domains.rgb_stacking.scene.scene import BASKET
 

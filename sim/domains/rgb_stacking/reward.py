@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from gato_sim.constants import TOUCHING
+from gato_sim.domains.rgb_stacking.benchmark import TOUCHING
 from gato_sim.domains.rgb_stacking.objects import COLORS
 from gato_sim.domains.rgb_stacking.simulation import Simulation
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from gato_core.spec import WHOLE
 from gato_sim.arm.controller import Controller, positive, site_pose
-from gato_sim.constants import CONTROL_TIMESTEP, GRIPPER_LIMIT
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP, GRIPPER_LIMIT
 from gato_sim.domains.rgb_stacking import reset
 from gato_sim.domains.rgb_stacking.objects import COLORS
 from gato_sim.domains.rgb_stacking.randomise import Draw, Nominal

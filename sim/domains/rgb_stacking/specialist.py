@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from gato_core.episode import Episode
-from gato_sim.constants import GRIPPER_LIMIT, MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
+from gato_sim.arm.sawyer import GRIPPER_LIMIT, MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
 from gato_sim.domains.rgb_stacking.objects import TEST_TRIPLETS
 
 _SCALE = np.array([MAX_LINEAR_VELOCITY] * 3 + [MAX_ANGULAR_VELOCITY])

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from gato_core.spec import WHOLE, Continuous, Image, Spec
-from gato_sim.constants import (
-    CAMERAS,
+from gato_sim.arm.sawyer import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
     JOINT_HIGH,
@@ -17,6 +16,7 @@ from gato_sim.constants import (
     MAX_ANGULAR_VELOCITY,
     MAX_LINEAR_VELOCITY,
 )
+from gato_sim.domains.rgb_stacking.benchmark import CAMERAS
 
 ACTION = Continuous(
     low=(-MAX_LINEAR_VELOCITY,) * 3 + (-MAX_ANGULAR_VELOCITY, -GRIPPER_LIMIT),

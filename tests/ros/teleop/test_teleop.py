@@ -18,7 +18,7 @@ from std_srvs.srv import Trigger
 
 from gato_ros.common import topics
 from gato_ros.teleop.devices import KEY_HOLD, Buttons, Joystick, Keyboard, Speeds, keys_in
-from gato_sim.constants import GRIPPER_LIMIT
+from gato_sim.arm.sawyer import GRIPPER_LIMIT
 
 SPEEDS = Speeds(linear=0.05, yaw=0.5)
 BUTTONS = Buttons(axes=(1, 0, 4, 3), deadman=4, grip=0)

@@ -3,7 +3,7 @@ import pytest
 
 from gato_sim.arm import inverse_kinematics
 from gato_sim.arm.controller import Controller
-from gato_sim.constants import JOINT_VELOCITY_LIMITS, WORKSPACE_HIGH, WORKSPACE_LOW
+from gato_sim.arm.sawyer import JOINT_VELOCITY_LIMITS, WORKSPACE_HIGH, WORKSPACE_LOW
 from gato_sim.domains.rgb_stacking.simulation import Simulation
 
 CENTER = np.array([0.6, 0.0, 0.17, 0.0, 1.0, 0.0, 0.0])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim.constants import NUM_STEPS
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 
 
 @pytest.fixture(scope="module")

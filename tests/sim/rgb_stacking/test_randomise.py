@@ -9,10 +9,10 @@ import pytest
 
 import gato_sim
 from gato_core.dataset import Dataset
-from gato_sim import suites
 from gato_sim.collect import CollectConfig, collect
 from gato_sim.domains.rgb_stacking import randomise
 from gato_sim.domains.rgb_stacking.objects import COLORS
+from gato_sim.suites import stable_seed
 
 CAMERAS = ("basket_front_left",)
 
@@ -127,7 +127,7 @@ def test_a_demonstration_says_what_was_varied(tmp_path):
     collect(config)
     info = json.loads(Dataset(config.out).rows[0]["gato/info"])
     assert info["randomise"] == info["variation"]["profile"] == "mild"
-    seed = suites.stable_seed("collect", config.seed, 0)
+    seed = stable_seed("collect", config.seed, 0)
     draw = randomise.draw("mild", (seed, 0, 1)).provenance()
     assert info["variation"] == json.loads(json.dumps(draw))
     other = dataclasses.replace(config, randomise="none", episodes=2)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim import suites
+from gato_sim.domains.rgb_stacking import suites
 from gato_sim.domains.rgb_stacking.expert import place, topple
 from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
 from gato_sim.domains.rgb_stacking.expert.grasp import convex_solid, rotation_matrix
 from gato_sim.domains.rgb_stacking.expert.sight import Sight
+from gato_sim.suites import Trial
 
 STEPS = 10
 
@@ -33,7 +34,7 @@ def test_what_if_agrees_with_the_scene(physics):
             assert np.trace(same) > 3 - 1e-3
 
 
-def trial(index: int) -> suites.Trial:
+def trial(index: int) -> Trial:
     return list(suites.trials(["train"], index + 1))[index]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim.constants import BASKET_ORIGIN
+from gato_sim.domains.rgb_stacking.benchmark import BASKET_ORIGIN
 from gato_sim.domains.rgb_stacking.expert import place, topple
 from gato_sim.domains.rgb_stacking.expert.sight import Sight, apart
 from gato_sim.domains.rgb_stacking.objects import COLORS

@@ -14,14 +14,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from gato_core.episode import Episode
-from gato_sim.constants import (
-    BASKET_ORIGIN,
+from gato_sim.arm.sawyer import (
     MAX_ANGULAR_VELOCITY,
     MAX_LINEAR_VELOCITY,
-    NUM_STEPS,
     WORKSPACE_HIGH,
     WORKSPACE_LOW,
 )
+from gato_sim.domains.rgb_stacking.benchmark import BASKET_ORIGIN, NUM_STEPS
 from gato_sim.domains.rgb_stacking.expert import base, place, topple
 from gato_sim.domains.rgb_stacking.expert.grasp import (
     Grasp,

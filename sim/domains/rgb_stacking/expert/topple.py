@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim.constants import BASKET_ORIGIN, WORKSPACE_HIGH, WORKSPACE_LOW
+from gato_sim.arm.sawyer import WORKSPACE_HIGH, WORKSPACE_LOW
+from gato_sim.domains.rgb_stacking.benchmark import BASKET_ORIGIN
 from gato_sim.domains.rgb_stacking.expert.grasp import (
     FINGER_HALF_BREADTH,
     TIP_BELOW_PINCH,

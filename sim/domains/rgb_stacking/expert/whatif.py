@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import mujoco
 import numpy as np
 
-from gato_sim.constants import TOUCHING
+from gato_sim.domains.rgb_stacking.benchmark import TOUCHING
 from gato_sim.domains.rgb_stacking.expert.grasp import Solid
 from gato_sim.domains.rgb_stacking.objects import COLORS
 from gato_sim.domains.rgb_stacking.reward import MAX_HORIZONTAL_DISTANCE, MIN_HEIGHT

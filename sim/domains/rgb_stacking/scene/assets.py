@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 VERSION = "0.10.0"
@@ -51,6 +52,11 @@ def folder() -> Path:
     """Where the model files belong: $GATO_ASSETS or ~/.cache/gato/assets-0.10.0."""
     chosen = os.environ.get("GATO_ASSETS")
     return Path(chosen) if chosen else Path.home() / ".cache" / "gato" / f"assets-{VERSION}"
+
+
+def versions() -> dict[str, str]:
+    """Versions that an episode's outcome depends on."""
+    return {"mujoco": version("mujoco"), "assets": VERSION}
 
 
 def path() -> Path:

@@ -15,14 +15,14 @@ import mujoco
 import numpy as np
 from dm_control import mjcf
 
-from gato_sim.constants import (
-    BASKET_ORIGIN,
+from gato_sim.arm.sawyer import (
     GRIPPER_LIMIT,
     JOINT_HIGH,
     JOINT_LOW,
     JOINT_NAMES,
     JOINT_VELOCITY_LIMITS,
 )
+from gato_sim.domains.rgb_stacking.benchmark import BASKET_ORIGIN
 from gato_sim.domains.rgb_stacking.scene import meshes
 
 _MODELS = "dm_robotics/moma/models"

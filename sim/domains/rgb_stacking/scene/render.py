@@ -13,7 +13,7 @@ import mujoco
 import numpy as np
 
 from gato_core.spec import WHOLE
-from gato_sim.constants import CAMERAS
+from gato_sim.domains.rgb_stacking.benchmark import CAMERAS
 from gato_sim.domains.rgb_stacking.randomise import Draw, Nominal
 from gato_sim.domains.rgb_stacking.scene import scene
 from gato_sim.run import gl

@@ -17,9 +17,9 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
-from gato_sim import constants
-from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
-from gato_sim.domains.rgb_stacking import objects
+from gato_sim.arm import sawyer
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP, JOINT_NAMES
+from gato_sim.domains.rgb_stacking import benchmark, objects
 from gato_sim.domains.rgb_stacking.scene import assets
 
 ROBOT = "robot0/"
@@ -27,7 +27,10 @@ WRIST = "robot0/robotiq_fts300/"
 GRIPPER = WRIST + "robotiq_2f85/"
 BASKET = "base/"
 _HERE = Path(__file__).parent
-_COMPOSING = (_HERE / "compose.py", Path(constants.__file__), _HERE / "meshes.py")
+_COMPOSING = (
+    *(_HERE / "compose.py", _HERE / "meshes.py"),
+    *(Path(module.__file__) for module in (sawyer, benchmark)),
+)
 
 
 @dataclass(frozen=True)

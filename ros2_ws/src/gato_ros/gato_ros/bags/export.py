@@ -14,7 +14,7 @@ from gato_core.spec import Continuous, Image, Spec
 from gato_ros.bags.topics import ACTION, EPISODE_START, JOINT_STATE, OBJECTS
 from gato_ros.bags.writer import BagWriter, Topic
 from gato_ros.common import ingest
-from gato_sim.constants import GRIPPER_LIMIT
+from gato_sim.arm.sawyer import GRIPPER_LIMIT
 
 IMAGE, TIME = "sensor_msgs/msg/Image", "builtin_interfaces/msg/Time"
 TYPES = get_typestore(Stores.ROS2_KILTED)

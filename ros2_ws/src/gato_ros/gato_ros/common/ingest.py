@@ -19,7 +19,7 @@ from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.common.reading import joint_values
 from gato_sim.arm.controller import Controller
-from gato_sim.constants import GRIPPER_LIMIT
+from gato_sim.arm.sawyer import GRIPPER_LIMIT
 from gato_sim.domains.rgb_stacking.simulation import FINGER_RANGE
 from gato_sim.domains.rgb_stacking.tasks import downward
 

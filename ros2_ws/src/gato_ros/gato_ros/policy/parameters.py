@@ -17,7 +17,7 @@ from gato_ros.robot.robot import ARM_NAME, Robot
 from gato_ros.safety.freshness import Limits
 from gato_ros.safety.limits import SafetyLimits
 from gato_sim.arm import arm as arms
-from gato_sim.constants import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
+from gato_sim.arm.sawyer import JOINT_NAMES, WORKSPACE_HIGH, WORKSPACE_LOW
 
 # without a default: None unless given
 NUMBERS, INTEGERS = Parameter.Type.DOUBLE_ARRAY, Parameter.Type.INTEGER_ARRAY

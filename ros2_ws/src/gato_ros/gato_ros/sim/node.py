@@ -35,7 +35,7 @@ from gato_ros.sim.faults import Faults
 from gato_ros.sim.motors import CommandInput
 from gato_ros.sim.pacing import Pace
 from gato_ros.sim.sensors import StateOutput
-from gato_sim.constants import CONTROL_TIMESTEP, JOINT_NAMES
+from gato_sim.arm.sawyer import CONTROL_TIMESTEP, JOINT_NAMES
 from gato_sim.results import video
 
 STEP_NS = round(CONTROL_TIMESTEP * 1e9)

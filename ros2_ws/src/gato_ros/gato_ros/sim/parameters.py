@@ -9,7 +9,7 @@ from rclpy.node import Node
 
 from gato_ros.common import camera_parameters
 from gato_ros.common.parameters import declare, refuse_unknown
-from gato_sim.constants import NUM_STEPS
+from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sensor_msgs.msg import CameraInfo, Image, JointState
 from gato_core import spec
 from gato_ros.common import conversion, ingest, topics
 from gato_ros.sim.faults import Faults
-from gato_sim.constants import JOINT_NAMES
+from gato_sim.arm.sawyer import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.environment import Environment
 
 FOVY = 35.0  # degrees, of the whole picture of the basket's front cameras

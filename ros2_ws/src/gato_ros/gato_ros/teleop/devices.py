@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from gato_sim.constants import GRIPPER_LIMIT
+from gato_sim.arm.sawyer import GRIPPER_LIMIT
 
 # key: (axis, sign); axes x, y, z of the robot's base, and yaw about the vertical
 MOVES = {

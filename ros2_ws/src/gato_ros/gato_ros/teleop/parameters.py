@@ -9,7 +9,7 @@ from rclpy.node import Node
 
 from gato_ros.common.parameters import declare, refuse_unknown
 from gato_ros.teleop.devices import Buttons, Speeds
-from gato_sim.constants import MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
+from gato_sim.arm.sawyer import MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from gato_ros.common import camera_parameters, diagnostics, topics
 from gato_ros.common.parameters import declare, refuse_unknown
 from gato_ros.common.stopping import Stop
 from gato_ros.view import server as viewer_server
-from gato_sim.constants import JOINT_HIGH, JOINT_LOW, JOINT_NAMES, JOINT_VELOCITY_LIMITS
+from gato_sim.arm.sawyer import JOINT_HIGH, JOINT_LOW, JOINT_NAMES, JOINT_VELOCITY_LIMITS
 
 LIMITS = {name: limits for name, *limits in zip(JOINT_NAMES, JOINT_LOW, JOINT_HIGH)}
 NEWEST = 200  # answers kept: 10 s at 20 Hz

@@ -1,9 +1,11 @@
-"""Numbers of the benchmark that several modules share (SI units; google-deepmind/rgb_stacking)."""
+"""The benchmark's robot in numbers: joints, velocities, gripper, workspace and rate (SI units).
+
+A Sawyer with a Robotiq 2F-85 over a basket; google-deepmind/rgb_stacking.
+"""
 
 from __future__ import annotations
 
 CONTROL_TIMESTEP = 0.05  # s
-NUM_STEPS = 400  # control steps an episode lasts
 
 JOINT_NAMES = tuple(f"right_j{i}" for i in range(7))
 JOINT_LOW = (-3.0503, -3.8095, -3.0426, -3.0439, -2.9761, -2.9761, -4.7124)  # rad
@@ -13,9 +15,5 @@ GRIPPER_LIMIT = 255.0  # the gripper's own unit: 0 open, 255 closed
 
 MAX_LINEAR_VELOCITY = 0.07  # m/s
 MAX_ANGULAR_VELOCITY = 1.0  # rad/s
-BASKET_ORIGIN = (0.6, 0.0, 0.0498)  # m, the arm's base being the origin
 WORKSPACE_LOW = (0.475, -0.125, 0.0698)  # m, of the pinch point
 WORKSPACE_HIGH = (0.725, 0.125, 0.2698)
-TOUCHING = 1e-8  # m: a contact counts up to this distance
-
-CAMERAS = ("basket_front_left", "basket_front_right", "basket_back_left")
