@@ -23,21 +23,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
 import tyro
 from control_step import YARDSTICK_CONTEXT, yardstick_robot
 
 from gato_core.dataset import Dataset
-from gato_core.model import Gato, preset, to_tensors
+from gato_core.model import Gato, preset
 from gato_core.spec import Image, Spec
-from gato_core.tokenizer import Tokenizer, Tokens
-from gato_core.tools.bench import hardware, made_up, robot
+from gato_core.tokenizer import Tokenizer
+from gato_core.tools.bench import hardware, robot
 from gato_core.tools.roofline import measure_machine, patch_flops
-from gato_training.config import TrainConfig
+from gato_training.config import TrainConfig, changed
 from gato_training.learner import Learner, prepare
 from gato_training.run import make_optimizer
-from gato_training.sequences import Sampling, Sequences, ahead, split
+from gato_training.run_log.memory import made_up_batch
+from gato_training.sequences import Batch, Sampling, Sequences, ahead, split
 
 NEKO = {"tokens_per_cpu_second": 90.0, "yardstick": 169.5}  # measured together, one thread
 
@@ -61,29 +61,17 @@ class Options:
     device: str = "cpu"
 
 
-def made_up_tokens(spec: Spec, options: Options, tokenizer: Tokenizer) -> Tokens[np.ndarray]:
-    """One batch."""
-    rng = np.random.default_rng(0)
-    shape = (options.batch_size, options.context_timesteps)
-    observation = {
-        key: np.broadcast_to(value, (*shape, *value.shape))
-        for key, value in made_up(spec, rng).items()
-    }
-    action = rng.uniform(-1, 1, (*shape, *spec.action.shape)).astype(np.float32)
-    return tokenizer.encode_timesteps(observation, action)
-
-
-def batches(spec: Spec, options: Options, tokenizer: Tokenizer) -> Iterator[Tokens[np.ndarray]]:
+def batches(learner: Learner, options: Options) -> Iterator[Batch]:
     """Without end: made up once, or drawn from a dataset and prepared in the background."""
     if options.dataset is None:
-        batch = made_up_tokens(spec, options, tokenizer)
+        batch = made_up_batch(learner, options.batch_size)
         while True:
             yield batch
     dataset = Dataset(options.dataset)
     sampling = Sampling(options.context_timesteps, options.batch_size, 0)
-    source = Sequences([dataset], split([dataset], 0.0, False)[0], tokenizer, sampling)
-    for batch in ahead(source.batch, range(10**9), 4):
-        yield batch.tokens
+    episodes = split([dataset], 0.0, False)[0]
+    source = Sequences([dataset], episodes, learner.tokenizer, sampling)
+    yield from ahead(source.batch, range(10**9), 4)
 
 
 class Updates:
@@ -95,7 +83,8 @@ class Updates:
             context_timesteps=options.context_timesteps,
             action_mode=options.action_mode,
         )
-        config = TrainConfig(
+        config = changed(
+            TrainConfig(),
             precision=precision,
             checkpoint_activations=options.checkpoint_activations,
             compile=options.compile,
@@ -103,21 +92,19 @@ class Updates:
         self.device = torch.device(options.device)
         tokenizer = Tokenizer(spec, sizes.vocabulary)
         self.learner = Learner(Gato(sizes), tokenizer, config).to(self.device)
-        prepare(self.learner, config)
-        self.optimizer = make_optimizer(config, self.learner)
-        self.batches = batches(spec, options, tokenizer)
+        prepare(self.learner.model, config.machine)
+        self.optimizer = make_optimizer(config.optimizer, self.learner)
+        self.batches = batches(self.learner, options)
         self.bf16 = precision == "bf16"
         self.num_tokens, self.waited, self.taken = 0, 0.0, 0.0
 
     def update(self) -> None:
         """One step of the optimizer."""
         begun = time.perf_counter()
-        tokens = to_tensors(next(self.batches), self.device)
+        batch = next(self.batches)
         self.waited += time.perf_counter() - begun
-        self.num_tokens += tokens.id.numel()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            losses, _ = self.learner(tokens, tokens.id[tokens.target], None)
-        losses["loss"].backward()
+        self.num_tokens += batch.num_tokens
+        self.learner(batch)[0].backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.device.type == "cuda":

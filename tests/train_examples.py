@@ -5,7 +5,6 @@ As a program, `train_examples.py CONFIG.json ...`, it trains: what torchrun star
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
-from gato_training.config import PRESETS, TrainConfig, load
+from gato_training.config import PRESETS, TrainConfig, changed, load
 from gato_training.run_log.processes import joined
 from gato_training.train import train_among
 
@@ -57,7 +56,7 @@ def _sensed(
 
 def config(folder: Path, data: str) -> TrainConfig:
     """Four steps with everything switched on."""
-    return replace(
+    return changed(
         PRESETS["debug"],
         data=(data,),
         output=str(folder),

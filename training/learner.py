@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint as computed_twice
 
-from gato_core.model import Gato
+from gato_core import checkpoint
+from gato_core.model import Gato, to_tensors
 from gato_core.spec import Continuous, Image
-from gato_core.tokenizer import Tokenizer, Tokens
+from gato_core.tokenizer import Tokenizer
 from gato_training import loss
-from gato_training.config import TrainConfig
+from gato_training.config import MachineConfig, TrainConfig
+from gato_training.data.side_task import SideTask
+from gato_training.run_log import card
+from gato_training.sequences import Batch
 
 
 class Learner(nn.Module):
@@ -28,36 +34,39 @@ class Learner(nn.Module):
     def __init__(self, model: Gato, tokenizer: Tokenizer, config: TrainConfig) -> None:
         super().__init__()
         self.model, self.tokenizer = model, tokenizer
+        self.bf16 = config.optimizer.precision == "bf16"
+        self.side_task, self.side_weight = config.data.side_task, config.data.auxiliary
         self.head = None
-        if config.auxiliary:
-            self.side_task = config.side_task
+        if self.side_task is not None:
             self.head = nn.Linear(model.config.width, self.side_task.size)
         if not any(isinstance(m, Image) for m in tokenizer.spec.observation.values()):
             model.patch_embedder.requires_grad_(False)  # else it would decay, unused
-        smoothed = None
-        if config.target_smoothing and isinstance(tokenizer.spec.action, Continuous):
-            smoothed = loss.smoothed_targets(config.target_smoothing)
+        smoothed, sigma = None, config.optimizer.target_smoothing
+        if sigma and isinstance(tokenizer.spec.action, Continuous):
+            smoothed = loss.smoothed_targets(sigma)
         self.register_buffer("smoothed", smoothed, persistent=False)
 
-    def forward(
-        self, tokens: Tokens[Tensor], id_N: Tensor, answer_MS: Tensor | None
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        """The losses of a batch with labels (N,), and its logits (N, V)."""
-        x_BQD, wanted_BQ = self.model.features(tokens)
-        logits_NV, is_action_N = self.model.logits(x_BQD[wanted_BQ]), loss.is_action(tokens)
-        action_ids = self.tokenizer.action_ids
-        losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, self.smoothed)}
-        if self.head is not None:
-            got_MS = self._answers(x_BQD, wanted_BQ)
-            losses["auxiliary"] = loss.auxiliary_loss(got_MS, answer_MS)
-            error_MS = (got_MS - answer_MS).detach().abs()  # metres
-            objects = self.side_task.num_positions
-            figures = {"position_error": slice(objects)}
-            if self.side_task.trigger:
-                figures["goal_error"] = slice(objects, objects + 3)
-            for name, asked in figures.items():
-                losses[name] = loss.known_mean(error_MS[:, asked], answer_MS[:, asked])
-        return losses, logits_NV
+    @property
+    def policy(self) -> Gato:
+        """What acts."""
+        return self.model
+
+    def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """What to minimise, the figures to tell, and logits (N, V)."""
+        device = self.model.embedding.weight.device
+        tokens = to_tensors(batch.tokens, device)
+        id_N, is_action_N = torch.from_numpy(batch.labels).to(device), loss.is_action(tokens)
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
+            x_BQD, wanted_BQ = self.model.features(tokens)
+            logits_NV = self.model.logits(x_BQD[wanted_BQ])
+            action_ids, smoothed = self.tokenizer.action_ids, self.smoothed
+            losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, smoothed)}
+            if self.head is not None:
+                answer_MS = torch.from_numpy(batch.answers).to(device)
+                got_MS = self._answers(x_BQD, wanted_BQ)
+                losses |= side_losses(self.side_task, got_MS, answer_MS)
+        total = losses["loss"] + self.side_weight * losses.get("auxiliary", 0.0)
+        return total, losses, logits_NV
 
     def _answers(self, x_BQD: Tensor, wanted_BQ: Tensor) -> Tensor:
         """Metres (M, S), one row a timestep, from the features before the targets."""
@@ -66,17 +75,71 @@ class Learner(nn.Module):
         x_MD = x_BQD[:, ::stride][wanted_BQ[:, ::stride]]
         return self.head(x_MD).float() * loss.AUXILIARY_SCALE
 
+    @torch.no_grad()
+    def measure(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Means over batches of the losses and the hard loss, and the errors of actions."""
+        self.eval()
+        figures: list[dict[str, float]] = []
+        bins = []
+        for batch in batches:
+            _, losses, logits_NV = self(batch)
+            id_N = torch.from_numpy(batch.labels).to(logits_NV.device)
+            is_action_N = loss.is_action(to_tensors(batch.tokens, logits_NV.device))
+            hard = loss.masked_loss(logits_NV, id_N, is_action_N, self.tokenizer.action_ids)
+            losses |= {"hard_loss": hard}
+            figures.append({name: value.item() for name, value in losses.items()})
+            bins.append(loss.action_bins(logits_NV, id_N, is_action_N, self.tokenizer))
+        got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
+        means = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
+        return means | loss.action_errors(got_MA, label_MA, self.tokenizer.spec.action)
 
-def prepare(learner: Learner, config: TrainConfig) -> None:
+    def follow(self) -> None:
+        """Nothing that this learner keeps follows its weights."""
+
+    def write(
+        self,
+        path: Path,
+        weights: Mapping[str, Tensor],
+        provenance: Mapping,
+        beside: Callable[[Path], None],
+    ) -> None:
+        """A checkpoint of the policy with these weights, with its model card."""
+        spec = self.tokenizer.spec
+        with torch.device("meta"):
+            model = Gato(self.model.config)
+        model.load_state_dict(weights, assign=True)
+
+        def more(folder: Path) -> None:
+            beside(folder)
+            text = card.card(path, model.config, spec, provenance)
+            (folder / card.FILE).write_text(text)
+
+        checkpoint.save(path, model, model.config, spec, provenance, beside=more)
+
+
+def side_losses(task: SideTask, got_MS: Tensor, answer_MS: Tensor) -> dict[str, Tensor]:
+    """The side task's loss, and its errors in metres."""
+    error_MS = (got_MS - answer_MS).detach().abs()
+    figures = {"position_error": slice(task.num_positions)}
+    if task.trigger:
+        figures["goal_error"] = slice(task.num_positions, task.num_positions + 3)
+    errors = {
+        name: loss.known_mean(error_MS[:, asked], answer_MS[:, asked])
+        for name, asked in figures.items()
+    }
+    return {"auxiliary": loss.auxiliary_loss(got_MS, answer_MS)} | errors
+
+
+def prepare(model: Gato, machine: MachineConfig) -> None:
     """Switches on what changes how the blocks compute, but not what."""
-    if config.compile:
+    if machine.compile:
         from torch._inductor import config as inductor  # a second to import
 
         inductor.fallback_random = True  # draws are what they would be without compiling
-    for block in learner.model.blocks:
-        if config.checkpoint_activations:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)
-        if config.compile:
+    for block in model.blocks:
+        if machine.checkpoint_activations:
+            block.forward = partial(computed_twice, block.forward, use_reentrant=False)
+        if machine.compile:
             block.compile()
 
 
@@ -88,11 +151,6 @@ def shard(learner: Learner, num_processes: int) -> None:
         fully_shard(block, mesh=mesh)
     # else the averaged weights would stay whole after a measurement, and average no more
     fully_shard(learner, mesh=mesh, reshard_after_forward=True)
-
-
-def replicate(learner: Learner) -> nn.Module:
-    """The same learner, whose gradients become the mean over all processes."""
-    return DistributedDataParallel(learner, broadcast_buffers=False)
 
 
 @contextlib.contextmanager

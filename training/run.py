@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from gato_core import checkpoint
+from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
-from gato_core.model import Gato, ModelConfig, preset
-from gato_core.spec import Spec
-from gato_core.tokenizer import Tokenizer
 from gato_training import state
-from gato_training.config import TrainConfig
-from gato_training.learner import Learner, prepare, replicate, shard
-from gato_training.run_log import card, memory, origin
-from gato_training.run_log.memory import Estimate, Kept
+from gato_training.config import FREE, OptimizerConfig, TrainConfig, differences, flat
+from gato_training.learner import Learner, prepare, shard
+from gato_training.run_log import origin
 from gato_training.run_log.processes import Processes, wait_for_all
 
 NUMBERS = ("step", "seconds", "num_timesteps")  # of a run, that it goes on from
@@ -27,109 +25,62 @@ NUMBERS = ("step", "seconds", "num_timesteps")  # of a run, that it goes on from
 
 @dataclass
 class Run:
-    """All that changes while training, and what acts on it."""
+    """All that changes while training, and what acts on it.
 
-    config: TrainConfig
+    config: a TrainConfig, or another with a folder, an optimizer and a machine.
+    learner: tells of a batch what to minimise and figures to show; measures, and writes a
+    checkpoint of what acts, its policy (Learner in learner.py, and the baselines').
+    """
+
+    config: Any
     processes: Processes
-    tokenizer: Tokenizer
-    learner: Learner
-    averaged: Learner  # what is measured and saved; the learner itself without EMA
+    learner: nn.Module
+    averaged: nn.Module  # what is measured and saved; the learner itself without EMA
     forward: nn.Module  # the learner, or around it what exchanges gradients
     optimizer: torch.optim.Optimizer
-    device: torch.device
-    memory: Estimate
     step: int = 0
     seconds: float = 0.0
     num_timesteps: int = 0
 
     @property
-    def progress(self) -> float:
-        """From 0 to 1, when steps or hours are used up."""
-        hours = self.config.hours
-        return max(self.step / self.config.steps, self.seconds / (hours * 3600.0) if hours else 0.0)
+    def device(self) -> torch.device:
+        return next(self.learner.parameters()).device
 
     @property
-    def sizes(self) -> ModelConfig:
-        return self.learner.model.config
+    def progress(self) -> float:
+        """From 0 to 1, when steps or hours are used up."""
+        steps, hours = self.config.optimizer.steps, self.config.optimizer.hours
+        return max(self.step / steps, self.seconds / (hours * 3600.0) if hours else 0.0)
 
 
-def start(
-    config: TrainConfig,
-    datasets: Sequence[Dataset],
-    processes: Processes,
-    resumed: Path | None = None,
-) -> Run:
-    """A new run: the network made from the seed, or taken from a checkpoint.
-
-    Raises ValueError for another Spec, and where the memory will not do.
-    """
-    torch.manual_seed(config.seed)
-    device = torch.device(config.device if config.device != "auto" else _best_device())
-    spec, program = datasets[0].spec, memory.resident()
-
-    def expected(sizes: ModelConfig, kept: Kept) -> Estimate:
-        estimate = memory.estimate(config, sizes, datasets, kept, program, processes)
-        memory.check(estimate, config, **_room(device, processes, memory.resident() - program))
-        return estimate
-
-    if config.model is not None:
-        expected(changed(config, preset(config.model)), memory.NOTHING)  # before it is made
-    model = _network(config, spec, resumed)
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
-    learner = Learner(model, tokenizer, config).to(device)
+def start(config: Any, learner: nn.Module, processes: Processes) -> Run:
+    """A run that stands at its beginning."""
     averaged = learner
-    if config.ema is not None:
-        averaged = Learner(Gato(model.config), tokenizer, config).to(device)
-        averaged.load_state_dict(learner.state_dict())
-    estimate = expected(model.config, memory.kept(learner, config))
+    if config.optimizer.ema is not None:
+        averaged = copy.deepcopy(learner)
     forward = _spread(config, learner, averaged, processes)
-    optimizer = make_optimizer(config, learner)
-    return Run(
-        config, processes, tokenizer, learner, averaged, forward, optimizer, device, estimate
-    )
+    optimizer = make_optimizer(config.optimizer, learner)
+    return Run(config, processes, learner, averaged, forward, optimizer)
 
 
 def _spread(
     config: TrainConfig, learner: Learner, averaged: Learner, processes: Processes
 ) -> nn.Module:
     """What to call for the losses, so that all processes' gradients are one."""
-    prepare(learner, config)
+    if isinstance(learner, Learner):
+        prepare(learner.model, config.machine)
     if processes.num == 1:
         return learner
-    if config.sharding == "ddp":
-        return replicate(learner)
+    if config.machine.sharding == "ddp":
+        return DistributedDataParallel(learner, broadcast_buffers=False)
     for each in {id(x): x for x in (learner, averaged)}.values():
         shard(each, processes.num)
     return learner
 
 
-def _room(device: torch.device, processes: Processes, taken: int) -> dict[str, int]:
-    """Bytes for what the estimate counts, of which some are taken already."""
-    host = memory.host_room(processes.num_local)
-    if device.type == "cuda":
-        gpu = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)
-        return {"host_room": host, "gpu_room": gpu}
-    return {"host_room": host + taken}
-
-
-def _network(config: TrainConfig, spec: Spec, resumed: Path | None) -> Gato:
-    """Fresh weights, or those of the checkpoint to go on from or to begin with."""
-    if source := resumed or config.init_from:
-        loaded = checkpoint.load(source)
-        if differences := loaded.spec.differences(spec):
-            listed = "\n  ".join(differences)
-            raise ValueError(f"{config.data[0]}: unlike the Spec of {source}:\n  {listed}")
-        model = Gato(changed(config, loaded.model.config))
-        model.load_state_dict(loaded.model.state_dict())
-        return model
-    if config.model is None:
-        raise ValueError("model: expected a preset or --init-from, got neither")
-    return Gato(changed(config, preset(config.model)))
-
-
-def make_optimizer(config: TrainConfig, learner: Learner) -> torch.optim.Optimizer:
+def make_optimizer(config: OptimizerConfig, learner: nn.Module) -> torch.optim.Optimizer:
     """AdamW; biases and the gains of norms do not decay."""
-    parameters = list(learner.parameters())
+    parameters = [p for p in learner.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
@@ -146,52 +97,71 @@ def save(run: Run, provenance: dict, measured: dict[str, float]) -> None:
     path = folder / str(run.step)
     numbers = {name: getattr(run, name) for name in NUMBERS}
     tensors = state.tensors(run.learner, run.averaged, run.optimizer)
-    weights = state.whole(run.averaged.model.state_dict())
+    weights = state.whole(run.averaged.policy.state_dict())
     if run.processes.is_first:
-        _write(run, path, weights, tensors, provenance | numbers | {"measured": measured})
+        made = provenance | numbers | {"measured": measured}
+        run.averaged.write(path, weights, made, lambda f: state.save(f, tensors, numbers))
         state.point_last(folder, path)
-        state.remove_old(folder, run.config.keep)
+        state.remove_old(folder, run.config.machine.keep)
     wait_for_all(run.processes)
 
 
-def _write(
-    run: Run, path: Path, weights: dict[str, Tensor], tensors: dict[str, Tensor], provenance: dict
-) -> None:
-    with torch.device("meta"):
-        model = Gato(run.sizes)
-    model.load_state_dict(weights, assign=True)
-
-    def beside(folder: Path) -> None:
-        state.save(folder, tensors, {name: provenance[name] for name in NUMBERS})
-        text = card.card(path, run.sizes, run.tokenizer.spec, provenance)
-        (folder / card.FILE).write_text(text)
-
-    checkpoint.save(path, model, run.sizes, run.tokenizer.spec, provenance, beside=beside)
-
-
 def continue_from(run: Run, path: Path) -> None:
-    """Takes up the training state of a checkpoint, whose weights `start` has loaded as averages."""
+    """Takes up the training state of a checkpoint, whose weights are loaded as averages already."""
     numbers = state.load(path, run.learner, run.averaged, run.optimizer)
     for name, value in numbers.items():
         setattr(run, name, value)
 
 
-def describe(run: Run, datasets: list[Dataset]) -> dict:
-    """Where the weights come from, JSON-ready."""
-    config = run.config
+def last_of(config: Any) -> Path | None:
+    """The checkpoint to go on from, if --resume asks for it and there is one.
+
+    Raises ValueError for an old run that would be overwritten, and for other options than those
+    it was begun with, naming all of them.
+    """
+    if not config.resume:
+        if config.folder.exists():
+            raise ValueError(
+                f"{config.folder}: expected a new run's name or --resume, got an old run"
+            )
+        return None
     last = config.folder / "checkpoints/last"
-    earlier = last if config.resume and last.exists() else config.init_from
-    data = origin.data(config.data, datasets, earlier)
-    made = origin.making(run.device, run.processes.num)
-    return made | {"train": dataclasses.asdict(config), "data": data}
+    if not last.exists():
+        return None
+    stored = read_json(last / "config.json")["provenance"]["train"]
+    if lines := differences(stored, flat(config), FREE):
+        raise ValueError(
+            f"{config.folder}: expected to go on with the options it was begun with, but for "
+            f"steps, hours and the machine's:\n  " + "\n  ".join(lines)
+        )
+    return last
 
 
-def changed(config: TrainConfig, model: ModelConfig) -> ModelConfig:
-    """The sizes with what the run's configuration overrides."""
-    names = ("context_timesteps", "action_mode", "stochastic_depth", "dropout")
-    changes = {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    return replace(model, **changes)
+def describe(
+    config: Any,
+    datasets: Sequence[Dataset],
+    processes: Processes,
+    device: torch.device,
+    last: Path | None,
+) -> dict:
+    """Where the weights come from, JSON-ready.
+
+    last: the checkpoint that is gone on from. Raises ValueError where its datasets were others.
+    """
+    folders = config.data.folders
+    if last is not None:
+        _check_data(last, origin.data(folders, datasets))
+    earlier = last or getattr(config.network, "init_from", None)
+    made = origin.making(device, processes.num)
+    return made | {"train": flat(config), "data": origin.data(folders, datasets, earlier)}
 
 
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _check_data(last: Path, now: list[dict]) -> None:
+    before = {part["path"]: part for part in read_json(last / "config.json")["provenance"]["data"]}
+    for part in now:
+        lines = differences(before.get(part["path"], {}), part)
+        if lines:
+            raise ValueError(
+                f"{part['path']}: expected to go on with the data it was begun with:\n  "
+                + "\n  ".join(lines)
+            )

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Image
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens, batch
+from gato_training.config import DataConfig
 from gato_training.data.augment import Augmentation, augment
 from gato_training.data.mirror import mirror
 from gato_training.data.side_task import SideTask
@@ -52,10 +53,14 @@ class Batch:
     num_timesteps: int
     noise_seed: int
 
+    @property
+    def num_tokens(self) -> int:
+        return self.tokens.id.size
+
 
 @dataclass(frozen=True)
 class Sampling:
-    """How sequences are drawn; see TrainConfig for the meaning of each."""
+    """How sequences are drawn; see DataConfig for the meaning of each."""
 
     context_timesteps: int
     batch_size: int
@@ -294,6 +299,35 @@ class Sequences:
             return self.tokenizer.encode_timesteps(observation, action)
         encoded = [self.tokenizer.encode_timesteps(e.observation, e.action) for e in read]
         return batch(encoded, self.tokenizer.vocabulary.separator)
+
+
+def training_and_held_out(
+    data: DataConfig,
+    seed: int,
+    datasets: Sequence[Dataset],
+    tokenizer: Tokenizer,
+    context_timesteps: int,
+) -> tuple[Sequences, Sequences | None]:
+    """What to train on, and what to measure on: other episodes, without augmentation."""
+    sampling = Sampling(
+        context_timesteps,
+        data.batch_size,
+        seed,
+        data.weights,
+        data.prompt_fraction,
+        data.prompt_timesteps,
+        data.augmentation,
+        data.side_task,
+        data.mirror,
+    )
+    chosen, held = split(datasets, data.held_out, data.successes_only)
+    if data.few_shot is not None:
+        chosen = few(chosen, data.few_shot, data.few_shot_series)
+    training = Sequences(datasets, chosen, tokenizer, sampling)
+    if not any(held):
+        return training, None
+    plain = replace(sampling, augmentation=Augmentation(), mirror=0.0, weights=(), seed=seed + 1)
+    return training, Sequences(datasets, held, tokenizer, plain, prompts=chosen)
 
 
 def ahead(make: Callable[[int], T], numbers: Sequence[int], depth: int) -> Iterator[T]:

@@ -36,14 +36,14 @@ def whole(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def tensors(
     learner: nn.Module, averaged: nn.Module, optimizer: torch.optim.Optimizer
 ) -> dict[str, Tensor]:
-    """The raw weights, the optimizer's moments and the average of the side task's head."""
+    """The raw weights, the optimizer's moments and averages of what is not the policy."""
     parameters = dict(learner.named_parameters())
     found = {f"weight/{name}": value.detach() for name, value in parameters.items()}
     for name, parameter in parameters.items():
         moments = optimizer.state[parameter]
         found |= {f"optimizer/{key}/{name}": value for key, value in moments.items()}
     if averaged is not learner:
-        found |= {f"average/{name}": value.detach() for name, value in _head(averaged).items()}
+        found |= {f"average/{name}": p.detach() for name, p in _beside_policy(averaged).items()}
     return whole(found)
 
 
@@ -76,7 +76,7 @@ def load(
         for name, parameter in parameters.items():
             parameter.copy_(_like(parameter, stored[f"weight/{name}"]))
             optimizer.state[parameter] = _moments(stored, name, parameter)
-        for name, mean in _head(averaged).items():  # older runs did not average it
+        for name, mean in _beside_policy(averaged).items():  # older runs did not average it
             mean.copy_(_like(mean, stored.get(f"average/{name}", stored[f"weight/{name}"])))
     return numbers
 
@@ -98,8 +98,10 @@ def remove_old(folder: Path, keep: int) -> None:
         shutil.rmtree(folder / str(step))
 
 
-def _head(averaged: nn.Module) -> dict[str, Tensor]:
-    return {name: p for name, p in averaged.named_parameters() if name.startswith("head.")}
+def _beside_policy(averaged: nn.Module) -> dict[str, Tensor]:
+    """Averages that the checkpoint itself does not hold."""
+    policy = set(averaged.policy.parameters())
+    return {name: p for name, p in averaged.named_parameters() if p not in policy}
 
 
 def _like(parameter: Tensor, value: Tensor) -> Tensor:

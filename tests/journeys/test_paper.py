@@ -13,7 +13,7 @@ import gato_training
 from gato_core.model import PRESETS
 from gato_core.vocab import Vocabulary
 from gato_sim.evaluate import EvaluateConfig
-from gato_training.config import TrainConfig
+from gato_training.config import TrainConfig, flat
 
 ROOT = Path(__file__).parents[2]
 PAPER = (ROOT / "docs/paper.md").read_text()
@@ -24,9 +24,9 @@ MODULES = [
 ]
 OPTIONS = {
     field.name
-    for config in (TrainConfig, EvaluateConfig, Vocabulary, type(PRESETS["debug"]))
+    for config in (EvaluateConfig, Vocabulary, type(PRESETS["debug"]))
     for field in dataclasses.fields(config)
-}
+} | set(flat(TrainConfig()))
 
 
 def table(heading: str) -> list[list[str]]:

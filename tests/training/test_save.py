@@ -1,7 +1,5 @@
 """Saving: whenever it is killed or fails, `last` leads to a checkpoint to go on from."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import train_examples
@@ -11,8 +9,18 @@ from gato_core import checkpoint
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
 from gato_training import state
+from gato_training.config import TrainConfig, changed
 from gato_training.run import Run, continue_from, describe, save, start
 from gato_training.run_log.processes import Processes
+from gato_training.train import learner_of
+
+
+def datasets(config: TrainConfig) -> list[Dataset]:
+    return [Dataset(path) for path in config.data.folders]
+
+
+def made(run: Run) -> dict:
+    return describe(run.config, datasets(run.config), run.processes, run.device, None)
 
 
 @pytest.fixture
@@ -20,11 +28,13 @@ def run(tmp_path) -> Run:
     """After its second update, which it has saved."""
     torch.set_num_threads(1)
     config = train_examples.config(tmp_path, train_examples.write(tmp_path / "demos"))
-    run = start(replace(config, auxiliary=0.0), [Dataset(config.data[0])], Processes())
+    config = changed(config, auxiliary=0.0)
+    learner, _ = learner_of(config, datasets(config), Processes(), None)
+    run = start(config, learner, Processes())
     run.learner.model.norm.weight.square().sum().backward()
     run.optimizer.step()
     run.step, run.num_timesteps = 2, 100
-    save(run, describe(run, [Dataset(config.data[0])]), {})
+    save(run, made(run), {})
     return run
 
 
@@ -41,7 +51,7 @@ def what_last_is(run: Run) -> tuple[int, int]:
 @pytest.mark.parametrize("step", [2, 4], ids=["saved already", "new"])
 def test_a_save_killed_between_any_two_calls_leaves_a_checkpoint_to_go_on_from(run, step):
     """At a step that was saved already, `last` once led to a folder without its training state."""
-    provenance, found = describe(run, [Dataset(run.config.data[0])]), []
+    provenance, found = made(run), []
     for number in range(300):
         if number and found[-1] != (2, 100):
             run.step, run.num_timesteps = 2, 100
@@ -59,7 +69,7 @@ def test_a_save_that_fails_at_a_saved_step_leaves_the_one_before(run, monkeypatc
     def full(*_: object) -> None:
         raise OSError("full")
 
-    provenance, run.num_timesteps = describe(run, [Dataset(run.config.data[0])]), 200
+    provenance, run.num_timesteps = made(run), 200
     with monkeypatch.context() as patched, pytest.raises(OSError, match="full"):
         patched.setattr(state, "save", full)
         save(run, provenance, {})
@@ -70,5 +80,5 @@ def test_a_save_that_fails_at_a_saved_step_leaves_the_one_before(run, monkeypatc
 def test_what_a_killed_save_left_is_removed_by_the_next(run):
     folder = run.config.folder / "checkpoints"
     (folder / ".2.abc").mkdir()
-    save(run, describe(run, [Dataset(run.config.data[0])]), {})
+    save(run, made(run), {})
     assert {path.name for path in folder.iterdir()} == {"2", "last"}

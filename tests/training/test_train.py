@@ -16,8 +16,9 @@ from gato_core.model import Gato, preset, to_tensors
 from gato_core.spec import Discrete, Spec, Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_training.config import TrainConfig, load
+from gato_training.config import OptimizerConfig, TrainConfig, changed, load
 from gato_training.learner import Learner
+from gato_training.loop import learning_rate
 from gato_training.loss import (
     action_bins,
     action_errors,
@@ -27,7 +28,7 @@ from gato_training.loss import (
 )
 from gato_training.run_log import origin
 from gato_training.state import remove_old
-from gato_training.train import learning_rate, main, train
+from gato_training.train import main, train
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +53,14 @@ def tensors(folder) -> dict[str, torch.Tensor]:
 )
 def test_four_steps_equal_two_and_two_more(config, changes):
     """A run that lost power after step 3 goes on from step 2, bit for bit."""
-    config = replace(config, **changes)
+    config = changed(config, **changes)
     train(config)
     folder = config.folder / "checkpoints"
     expected, expected_losses = tensors(folder / "4"), losses(config)
     shutil.rmtree(folder / "4")
     (folder / "last").unlink()
     (folder / "last").symlink_to("2")
-    summary = train(replace(config, resume=True))
+    summary = train(changed(config, resume=True))
     assert summary["step"] == 4 and summary["finished"]
     got = tensors(folder / "last")
     assert got.keys() == expected.keys()
@@ -77,15 +78,15 @@ def test_newest_checkpoints_are_kept(tmp_path):
 
 
 def test_same_seed_same_loss(config):
-    one, two, other = (replace(config, name=name) for name in ("one", "two", "other"))
-    for run in (one, two, replace(other, seed=1)):
+    one, two, other = (changed(config, name=name) for name in ("one", "two", "other"))
+    for run in (one, two, changed(other, seed=1)):
         train(run)
     assert losses(one) == losses(two) != losses(other)
 
 
 def test_overfits_a_small_dataset(config):
     """The smoothed targets' own entropy is the floor, about 2.5."""
-    config = replace(
+    config = changed(
         config, steps=80, warmup_steps=5, learning_rate=3e-3, batch_size=16, evaluate_every=80,
         save_every=80, log_every=10, stochastic_depth=0.0, context_timesteps=1, augment=None,
     )  # fmt: skip
@@ -96,7 +97,7 @@ def test_overfits_a_small_dataset(config):
 def test_fine_tuning_begins_with_the_weights(config):
     train(config)
     source = str(config.folder / "checkpoints/last")
-    tuned = replace(config, name="tuned", model=None, init_from=source, steps=1, learning_rate=1e-9,
+    tuned = changed(config, name="tuned", model=None, init_from=source, steps=1, learning_rate=1e-9,
                     weight_decay=0.0, ema=None, stochastic_depth=None)  # fmt: skip
     train(tuned)
     before = checkpoint.load(source).model.state_dict()
@@ -110,17 +111,17 @@ def test_fine_tuned_checkpoint_names_the_data_of_the_weights_it_began_with(confi
     train(config)
     source = str(config.folder / "checkpoints/last")
     other = write(tmp_path / "other")
-    tuned = replace(config, name="tuned", model=None, init_from=source, data=(other,), steps=1)
+    tuned = changed(config, name="tuned", model=None, init_from=source, data=(other,), steps=1)
     train(tuned)
     data = checkpoint.load(tuned.folder / "checkpoints/last").provenance["data"]
-    assert [part["path"] for part in data] == [other, *config.data]
+    assert [part["path"] for part in data] == [other, *config.data.folders]
 
 
 def test_weights_of_unknown_data_stay_unknown(config, tmp_path):
     """Whoever goes on from them must not look as if all was known."""
     source = str(tmp_path / "source")
     checkpoint.save(source, Gato(preset("debug")), preset("debug"), SPEC, {})
-    own, unknown = origin.data(["mine"], [Dataset(config.data[0])], earlier=source)
+    own, unknown = origin.data(["mine"], [Dataset(config.data.folders[0])], earlier=source)
     assert own["path"] == "mine" and own["episodes_of_unknown_triplets"] == own["episodes"] > 0
     assert source in unknown["path"] and unknown["triplets"] == []
 
@@ -130,7 +131,7 @@ def test_checkpoint_of_another_spec_is_refused_with_differences(config, tmp_path
     other = Spec(SPEC.observation, SPEC.action, 0.1)
     path = write(tmp_path / "other", other)
     source = str(config.folder / "checkpoints/last")
-    tuned = replace(config, name="tuned", model=None, data=(path,), init_from=source)
+    tuned = changed(config, name="tuned", model=None, data=(path,), init_from=source)
     with pytest.raises(ValueError, match="control_timestep: expected 0.05, got 0.1"):
         train(tuned)
     assert not tuned.folder.exists()
@@ -139,13 +140,37 @@ def test_checkpoint_of_another_spec_is_refused_with_differences(config, tmp_path
 def test_datasets_of_two_specs_are_refused(config, data, tmp_path):
     path = write(tmp_path / "other", Spec(SPEC.observation, SPEC.action, 0.1))
     with pytest.raises(ValueError, match="control_timestep"):
-        train(replace(config, data=(data, path)))
+        train(changed(config, data=(data, path)))
 
 
 def test_old_run_is_not_overwritten(config):
     train(config)
     with pytest.raises(ValueError, match="--resume"):
         train(config)
+
+
+def test_resumed_with_other_options_is_refused_with_every_difference(config):
+    """They were taken without a word, or passed over while config.json said them."""
+    train(changed(config, steps=2))
+    others = {"seed": 1, "learning_rate": 0.1, "batch_size": 2, "held_out": 0.5, "weights": (1.0,)}
+    others |= {"context_timesteps": 1, "model": "control-2m", "precision": "fp32"}
+    with pytest.raises(ValueError) as refused:
+        train(changed(config, resume=True, **others))
+    told = [line.split(":")[0].strip() for line in str(refused.value).splitlines()[1:]]
+    assert told == sorted(others)
+    assert "learning_rate: expected 0.0005 as before, got 0.1" in str(refused.value)
+    assert load(config.folder / "config.json") == changed(config, steps=2)
+    free = {"steps": 3, "hours": 1.0, "keep": 1, "log_every": 2, "prefetch": 1, "threads": 2}
+    assert train(changed(config, resume=True, **free))["step"] == 3
+
+
+def test_resumed_on_data_that_grew_is_refused(config, tmp_path):
+    data = write(tmp_path / "grows", num_episodes=3)
+    train(changed(config, data=(data,), steps=2))
+    shutil.rmtree(data)
+    write(tmp_path / "grows", num_episodes=4)
+    with pytest.raises(ValueError, match="grows: .*\n.*episodes: expected 3 as before, got 4"):
+        train(changed(config, data=(data,), resume=True))
 
 
 def test_run_keeps_its_resolved_configuration(config):
@@ -168,7 +193,7 @@ def test_run_keeps_its_resolved_configuration(config):
 )
 def test_contradictions_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
-        TrainConfig(**changes)
+        changed(TrainConfig(), **changes)
 
 
 def test_bad_flags_and_data_end_with_a_message(tmp_path, capsys):
@@ -179,7 +204,7 @@ def test_bad_flags_and_data_end_with_a_message(tmp_path, capsys):
 
 
 def test_learning_rate_reaches_its_floor_when_the_time_is_over():
-    config = TrainConfig(learning_rate=1e-3, final_fraction=0.1, warmup_steps=10)
+    config = OptimizerConfig(learning_rate=1e-3, final_fraction=0.1, warmup_steps=10)
     assert learning_rate(config, 0, 0.0) < 1e-3 / 5
     assert learning_rate(config, 100, 0.0) == pytest.approx(1e-3)
     assert learning_rate(config, 100, 0.5) == pytest.approx(0.55e-3)
@@ -187,7 +212,7 @@ def test_learning_rate_reaches_its_floor_when_the_time_is_over():
 
 
 def test_time_limit_ends_the_run(config):
-    summary = train(replace(config, steps=10_000, hours=2 / 3600, save_every=10_000))
+    summary = train(changed(config, steps=10_000, hours=2 / 3600, save_every=10_000))
     assert summary["finished"] and 0 < summary["step"] < 10_000
 
 

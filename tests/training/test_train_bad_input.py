@@ -16,7 +16,7 @@ from train_examples import SPEC, losses
 
 from gato_core import checkpoint
 from gato_core.spec import Continuous, Spec
-from gato_training.config import TrainConfig, save
+from gato_training.config import TrainConfig, changed, save
 from gato_training.train import main, train
 
 
@@ -44,8 +44,8 @@ def full_disk(num_bytes: int):
 # the network's weights are 1.2 MB, the training state is 4.7 MB
 @pytest.mark.parametrize("room", [100_000, 2_000_000])
 def test_full_disk_leaves_the_last_checkpoint_whole_and_the_run_goes_on_later(config, room):
-    interrupted = replace(config, resume=True)
-    train(replace(interrupted, steps=2))
+    interrupted = changed(config, resume=True)
+    train(changed(interrupted, steps=2))
     last = interrupted.folder / "checkpoints/last"
     before = load_file(last / "model.safetensors")
     with full_disk(room), pytest.raises(OSError):
@@ -58,7 +58,9 @@ def test_full_disk_leaves_the_last_checkpoint_whole_and_the_run_goes_on_later(co
 
 
 def test_ctrl_c_ends_with_a_checkpoint_and_resuming_equals_one_run(config, tmp_path):
-    config = replace(config, steps=100_000, save_every=100_000, evaluate_every=100_000)
+    config = changed(
+        config, steps=100_000, save_every=100_000, evaluate_every=100_000, final_fraction=1.0
+    )
     save(config, tmp_path / "config.json")
     command = [sys.executable, "-u", train_examples.__file__, str(tmp_path / "config.json")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -69,9 +71,9 @@ def test_ctrl_c_ends_with_a_checkpoint_and_resuming_equals_one_run(config, tmp_p
         summary = json.loads(process.stdout.read().splitlines()[-1])
     assert process.returncode == 0 and not summary["finished"]
     step = summary["step"]
-    whole = replace(config, name="whole", steps=step + 1, final_fraction=1.0)
+    whole = changed(config, name="whole", steps=step + 1)
     assert checkpoint.load(summary["checkpoint"]).provenance["step"] == step
-    train(replace(config, resume=True, steps=step + 1, final_fraction=1.0))
+    train(changed(config, resume=True, steps=step + 1))
     train(whole)
     # the schedules differ by a cosine over 100,000 steps: nothing yet
     assert losses(config) == pytest.approx(losses(whole), abs=1e-4)
@@ -85,21 +87,21 @@ def edit(folder, change) -> None:
 
 def test_first_version_s_checkpoint_is_fine_tuned_and_resumed(config):
     """It had no kind, no action_position, kept generators, and did not average the side task."""
-    train(replace(config, steps=2))
+    train(changed(config, steps=2))
     last = config.folder / "checkpoints/last"
     edit(last, lambda content: (content.pop("kind"), content["model"].pop("action_position")))
     path = last / "training_state/state.safetensors"
     state = {k: v for k, v in load_file(path).items() if not k.startswith("average/")}
     save_file(state | {"generator/cpu": torch.get_rng_state()}, path)
-    tuned = replace(config, name="tuned", model=None, init_from=str(last), steps=1)
+    tuned = changed(config, name="tuned", model=None, init_from=str(last), steps=1)
     assert train(tuned)["step"] == 1
-    assert train(replace(config, resume=True))["step"] == 4
+    assert train(changed(config, resume=True))["step"] == 4
 
 
 def test_checkpoint_of_a_later_version_is_refused_with_the_reason(config, capsys):
-    train(replace(config, steps=1))
+    train(changed(config, steps=1))
     last = config.folder / "checkpoints/last"
-    flags = ["--preset", "finetune", "--data", *config.data, "--output", config.output]
+    flags = ["--preset", "finetune", "--data", *config.data.folders, "--output", config.output]
     sound = (last / "config.json").read_text()
     for change, reason in [
         (lambda content: content.update(format_version=2), "expected format_version 1, got 2"),
@@ -132,5 +134,5 @@ def test_data_of_another_robot_are_refused_with_the_difference(
     fields = {"observation": SPEC.observation, "action": SPEC.action, "control_timestep": 0.05}
     other = train_examples.write(tmp_path / "other", Spec(**fields | changes), num_episodes=1)
     with pytest.raises(ValueError, match=difference):
-        train(replace(config, data=(*config.data, other)))
+        train(changed(config, data=(*config.data.folders, other)))
     assert not config.folder.exists()

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import train_examples
 
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset
-from gato_training.config import TrainConfig, save
+from gato_training.config import TrainConfig, changed, save
 from gato_training.run_log import memory
 from gato_training.run_log.memory import NOTHING, Kept
 from gato_training.run_log.processes import Processes
@@ -27,7 +26,7 @@ def data(tmp_path_factory) -> str:
 
 def large(folder, data: str) -> TrainConfig:
     """One update that needs several times what the program itself does."""
-    return replace(
+    return changed(
         train_examples.config(folder, data),
         model="control-2m", context_timesteps=32, batch_size=64, steps=1, precision="fp32",
         evaluate_every=10, num_evaluation_batches=1, prefetch=1, auxiliary=0.0, held_out=0.0,
@@ -36,7 +35,7 @@ def large(folder, data: str) -> TrainConfig:
 
 @pytest.mark.parametrize("changes", [{}, {"checkpoint_activations": True, "precision": "bf16"}])
 def test_peak_is_as_foretold(tmp_path, data, changes):
-    config = replace(large(tmp_path, data), **changes)
+    config = changed(large(tmp_path, data), **changes)
     save(config, tmp_path / "config.json")
     command = [sys.executable, train_examples.__file__, str(tmp_path / "config.json")]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -71,7 +70,7 @@ def test_what_will_not_fit_is_refused_with_advice_before_anything_is_written(
 
 
 def test_advice_leaves_the_update_as_large_as_it_was(tmp_path, data):
-    config = replace(large(tmp_path, data), batch_size=60, accumulate=2)
+    config = changed(large(tmp_path, data), batch_size=60, accumulate=2)
     kept = Kept(blocks=1e9, block=2e8, rest=1e8, fixed=0.0)
     datasets = [Dataset(data)]
     sizes = preset("control-2m")
@@ -84,7 +83,7 @@ def test_advice_leaves_the_update_as_large_as_it_was(tmp_path, data):
     number = int(words[words.index("--accumulate") + 1])
     assert size < 60 and size * number >= 120
     smaller = memory.estimate(
-        replace(config, batch_size=size), sizes, datasets, kept, 0, Processes()
+        changed(config, batch_size=size), sizes, datasets, kept, 0, Processes()
     )
     memory.check(smaller, config, host_room=estimate.total // 2)
 
@@ -104,7 +103,7 @@ def test_room_is_what_is_free_or_left_of_a_container_s_limit(tmp_path):
 
 
 def test_sharding_divides_weights_and_moments(tmp_path, data):
-    config = replace(large(tmp_path, data), sharding="fsdp")
+    config = changed(large(tmp_path, data), sharding="fsdp")
     alone, shared = (
         memory.estimate(config, preset("79m"), [Dataset(data)], NOTHING, 0, Processes(num=num))
         for num in (1, 4)

@@ -3,14 +3,13 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import train_examples
 from safetensors.torch import load_file
 
-from gato_training.config import TrainConfig, save
+from gato_training.config import TrainConfig, changed, save
 from gato_training.run_log.processes import Processes
 from gato_training.train import check, train
 
@@ -30,7 +29,7 @@ def torchrun(folder, *configs: TrainConfig) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def config(tmp_path) -> TrainConfig:
-    return replace(
+    return changed(
         train_examples.config(tmp_path, train_examples.write(tmp_path / "demos")),
         accumulate=NUM_PROCESSES, precision="fp32", final_fraction=1.0, prefetch=1,
     )  # fmt: skip
@@ -41,11 +40,11 @@ def test_two_processes_learn_what_one_learns_and_the_run_moves_between_them(conf
 
     Measurements in between once left a shard's averaged weights whole, and average no more.
     """
-    config = replace(config, dropout=0.1, steps=6)
-    alone, moved = replace(config, name="alone"), replace(config, name="moved", resume=True)
+    config = changed(config, dropout=0.1, steps=6)
+    alone, moved = changed(config, name="alone"), changed(config, name="moved", resume=True)
     train(alone)
-    shards = replace(moved, sharding="fsdp", checkpoint_activations=True)
-    done = torchrun(tmp_path, replace(moved, steps=2), replace(shards, steps=4))
+    shards = changed(moved, sharding="fsdp", checkpoint_activations=True)
+    done = torchrun(tmp_path, changed(moved, steps=2), changed(shards, steps=4))
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("step      1") == 1  # only the first process speaks
     train(moved)

@@ -6,26 +6,25 @@ import json
 import time
 from collections.abc import Iterator
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gato_training.config import TrainConfig
 from gato_training.run import Run
 from gato_training.run_log import memory
 from gato_training.run_log.processes import Processes, gathered, means
-from gato_training.sequences import Batch
 
 
 class Journal:
     """Appends to log.jsonl and to TensorBoard's events in the run's folder; the first process's."""
 
-    def __init__(self, config: TrainConfig, processes: Processes) -> None:
+    def __init__(self, config: Any, processes: Processes) -> None:
         self._file = self._events = None
         if not processes.is_first:
             return
         self._file = open(config.folder / "log.jsonl", "a")
-        if config.tensorboard:
+        if config.machine.tensorboard:
             # half a second to import, which short runs need not pay
             from torch.utils.tensorboard import SummaryWriter
 
@@ -70,12 +69,12 @@ class Meter:
         self._new_timesteps = 0
         self._reset(run, run.seconds)
 
-    def wait(self, batches: Iterator[Batch]) -> Batch:
+    def wait(self, batches: Iterator) -> Any:
         """The next batch; the time it takes is stall."""
         begun = time.monotonic()
         batch = next(batches)
         self._stalled += time.monotonic() - begun
-        self._tokens += batch.tokens.id.size
+        self._tokens += batch.num_tokens
         self._new_timesteps += batch.num_timesteps
         return batch
 

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 
 from gato_core.dataset import Dataset
-from gato_core.model import Gato, ModelConfig, to_tensors
+from gato_core.model import Gato, ModelConfig
 from gato_core.spec import Image
-from gato_core.tokenizer import Tokens
 from gato_core.tools.bench import made_up
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner
 from gato_training.run_log.processes import Processes
+from gato_training.sequences import Batch
 
 FLOAT = 4  # bytes
 MEMINFO = Path("/proc/meminfo")
@@ -82,9 +82,9 @@ def num_parameters(config: ModelConfig) -> int:
         return sum(p.numel() for p in Gato(config).parameters())
 
 
-def kept(learner: Learner, config: TrainConfig) -> Kept:
+def kept(learner: Learner) -> Kept:
     """Measured on one and on two sequences, without a backward pass."""
-    few, more = (_kept(learner, config, number) for number in (1, 2))
+    few, more = (_kept(learner, number) for number in (1, 2))
     *blocks, rest = (b - a for a, b in zip(few, more))
     return Kept(sum(blocks), max(blocks), rest, max(0, sum(few) - sum(blocks) - rest))
 
@@ -100,22 +100,22 @@ def estimate(
     """The peak of one process, its GPU included. program: bytes it has before the network."""
     spec = datasets[0].spec
     count = FLOAT * num_parameters(sizes)
-    parts = processes.num if config.sharding == "fsdp" else 1
+    parts = processes.num if config.machine.sharding == "fsdp" else 1
     length = sizes.context_timesteps * spec.tokens_per_timestep
     work = max(WORK * kept.block, kept.rest)
     activations = kept.rest + kept.blocks + work
-    if config.checkpoint_activations:
+    if config.machine.checkpoint_activations:
         inputs = FLOAT * sizes.num_layers * length * sizes.width
         activations = kept.rest + inputs + kept.block + work
     pixels = sum(np.prod(m.shape) for m in spec.observation.values() if isinstance(m, Image))
-    batch = config.batch_size * sizes.context_timesteps * (2 * pixels + 17 * length)
+    batch = config.data.batch_size * sizes.context_timesteps * (2 * pixels + 17 * length)
     return Estimate(
         program=program + KERNELS,
-        weights=count * (2 if config.ema is not None else 1) // parts,
+        weights=count * (2 if config.optimizer.ema is not None else 1) // parts,
         optimizer=3 * count // parts,
-        activations=int(config.batch_size * activations + kept.fixed),
+        activations=int(config.data.batch_size * activations + kept.fixed),
         saving=2 * count if parts == 1 else 5 * count,
-        batches=int((config.prefetch + 2) * batch),
+        batches=int((config.machine.prefetch + 2) * batch),
         images=sum(_image_bytes(d, pixels, config) for d in datasets) // processes.num_local,
     )
 
@@ -141,14 +141,15 @@ def _advice(estimate: Estimate, config: TrainConfig, missing: int) -> str:
     advice = []
     by_sequence = estimate.activations + estimate.batches
     share = 1 - missing / by_sequence
-    if config.batch_size > 1 and share > 0:
-        size = max(1, int(config.batch_size * share))
-        number = config.accumulate * -(-config.batch_size // size)
+    if config.data.batch_size > 1 and share > 0:
+        size = max(1, int(config.data.batch_size * share))
+        number = config.optimizer.accumulate * -(-config.data.batch_size // size)
         advice.append(f"--batch-size {size} --accumulate {number} (as large an update)")
-    if not config.checkpoint_activations:
+    if not config.machine.checkpoint_activations:
         advice.append("--checkpoint-activations (computes blocks twice)")
     if estimate.images > missing:
-        advice.append(f"--memory-gb {config.memory_gb / 4:g} (reads images from disk again)")
+        less = config.machine.memory_gb / 4
+        advice.append(f"--memory-gb {less:g} (reads images from disk again)")
     return "; ".join([*advice, "a smaller --model"])
 
 
@@ -182,7 +183,7 @@ def peak() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def _kept(learner: Learner, config: TrainConfig, number: int) -> list[int]:
+def _kept(learner: Learner, number: int) -> list[int]:
     """Bytes of each block, and outside of them, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in learner.parameters()}
     blocks = list(learner.model.blocks)
@@ -200,37 +201,40 @@ def _kept(learner: Learner, config: TrainConfig, number: int) -> list[int]:
 
     hooks = [b.register_forward_pre_hook(set_to(i)) for i, b in enumerate(blocks)]
     hooks += [b.register_forward_hook(set_to(OUTSIDE)) for b in blocks]
-    tokens, positions = _sequences(learner, config, number)
-    label_N = tokens.id[tokens.target]
-    bf16 = config.precision == "bf16"
+    batch = made_up_batch(learner, number)
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
-        with torch.autocast(tokens.id.device.type, torch.bfloat16, enabled=bf16):
-            result = learner.train()(tokens, label_N, positions)
+        result = learner.train()(batch)
     del result
     for hook in hooks:
         hook.remove()
     return [sum(each.values()) for each in found]
 
 
-def _sequences(
-    learner: Learner, config: TrainConfig, number: int
-) -> tuple[Tokens[Tensor], Tensor | None]:
-    """Made-up sequences of full length, and positions for the side task."""
+def made_up_batch(learner: Learner, number: int) -> Batch:
+    """Sequences of full length, with answers to the side task."""
     spec, length = learner.tokenizer.spec, learner.model.config.context_timesteps
     now = made_up(spec, np.random.default_rng(0))
     shape = (number, length)
     observation = {k: np.broadcast_to(v, (*shape, *v.shape)) for k, v in now.items()}
     action = np.zeros((*shape, *spec.action.shape), np.float32)
-    device = next(learner.parameters()).device
-    tokens = to_tensors(learner.tokenizer.encode_timesteps(observation, action), device)
-    positions = None
-    if config.auxiliary:
-        positions = torch.zeros(number * length, config.side_task.size, device=device)
-    return tokens, positions
+    tokens = learner.tokenizer.encode_timesteps(observation, action)
+    answers = None
+    if learner.side_task is not None:
+        answers = np.zeros((number * length, learner.side_task.size), np.float32)
+    return Batch(tokens, tokens.id[tokens.target], answers, number * length, 0)
+
+
+def room(device: torch.device, processes: Processes, taken: int) -> dict[str, int]:
+    """Bytes for what the estimate counts, of which some are taken already."""
+    host = host_room(processes.num_local)
+    if device.type == "cuda":
+        gpu = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_allocated(device)
+        return {"host_room": host, "gpu_room": gpu}
+    return {"host_room": host + taken}
 
 
 def _image_bytes(dataset: Dataset, pixels: int, config: TrainConfig) -> int:
     """Decoded frames and the files they come from, as far as they are kept."""
     files = sum(p.stat().st_size for p in dataset.root.glob("data/*/*.parquet"))
-    limit = 1e9 * config.memory_gb / len(config.data)
+    limit = 1e9 * config.machine.memory_gb / len(config.data.folders)
     return int(min(limit, files + pixels * dataset.num_timesteps))

@@ -30,7 +30,7 @@ def losses(log: Path, picture: Path) -> None:
 def few_shot(points: Sequence[Mapping], lines: Mapping[str, float], title: str, path: Path) -> None:
     """Success over demonstrations, as figures 9 and 10 of the paper.
 
-    points: dicts of `size`, `series`, `rate` and `interval` (low, high). Each is drawn with its
+    points: dicts of `size`, `series` and `end` (rate and wilson). Each is drawn with its
     interval, the mean over series as a line. lines: rates of others by name, drawn across.
     """
     sizes = sorted({point["size"] for point in points})
@@ -41,12 +41,14 @@ def few_shot(points: Sequence[Mapping], lines: Mapping[str, float], title: str, 
         own = [point for point in points if point["series"] == series]
         aside = 0.07 * (series - all_series[-1] / 2)  # side by side, around the size's tick
         place = [sizes.index(point["size"]) + aside for point in own]
-        rate = np.array([100 * point["rate"] for point in own])
-        low, high = 100 * np.array([point["interval"] for point in own]).T
+        rate = np.array([100 * point["end"]["rate"] for point in own])
+        low, high = 100 * np.array([point["end"]["wilson"] for point in own]).T
         axes.errorbar(
             place, rate, [rate - low, high - rate], fmt="o", capsize=3, label=f"series {series}"
         )
-    means = [100 * np.mean([p["rate"] for p in points if p["size"] == size]) for size in sizes]
+    means = [
+        100 * np.mean([p["end"]["rate"] for p in points if p["size"] == size]) for size in sizes
+    ]
     axes.plot(range(len(sizes)), means, color="black", zorder=1, label="mean of series")
     for number, (name, rate) in enumerate(lines.items()):
         axes.axhline(100 * rate, linestyle="--", color=f"C{5 + number}", label=name)

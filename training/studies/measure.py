@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gato_core.data.storage import read_json
+from gato_training.config import check
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,21 @@ class Suite:
     """What to evaluate on; the fields are options of `gato evaluate`."""
 
     suite: str
+    """Of `gato evaluate`; not of the test triplets where results choose something."""
     episodes: int
-    physics: str
-    max_steps: int
-    workers: int
+    """Evaluated of each task of the suite; the paper's few-shot points are 50."""
+    physics: str = "stable"
+    max_steps: int = 400
+    """Control steps of an episode."""
+    workers: int = 1
+    """Processes of an evaluation."""
+
+    def __post_init__(self) -> None:
+        check(self, "> 0", "episodes", "max_steps")
+
+    @property
+    def title(self) -> str:
+        return f"{self.suite}, {self.physics} physics, {self.episodes} episodes a task"
 
 
 def by_gato(suite: Suite, checkpoint: Path, out: Path, name: str, extra: Sequence = ()) -> dict:

@@ -1,11 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from train_examples import SPEC, config, write
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_training.config import changed
 from gato_training.data.side_task import TURN_SCALE, SideTask, next_changes
 from gato_training.loss import auxiliary_loss
 from gato_training.train import train
@@ -91,6 +90,6 @@ def test_what_a_dataset_cannot_answer_is_named(dataset, task, message):
 
 def test_training_reports_how_far_the_goal_is_missed(tmp_path):
     data = write(tmp_path / "data")
-    measured = train(replace(config(tmp_path, data), name="run", auxiliary_trigger="grip"))
+    measured = train(changed(config(tmp_path, data), name="run", auxiliary_trigger="grip"))
     assert 0 < measured["held_out/goal_error"] < 1
     assert 0 < measured["held_out/position_error"] < 1

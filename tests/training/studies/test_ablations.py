@@ -8,6 +8,7 @@ import pytest
 import train_examples
 
 from gato_core import checkpoint
+from gato_training.config import changed, flat
 from gato_training.run_log import pictures
 from gato_training.studies import ablations
 from gato_training.studies.ablations import AblationsConfig, main, variants
@@ -17,7 +18,7 @@ from gato_training.studies.ablations import AblationsConfig, main, variants
 def config(tmp_path) -> AblationsConfig:
     """A base of two updates on three demonstrations of a small robot."""
     data = train_examples.write(tmp_path / "demos")
-    base = replace(
+    base = changed(
         train_examples.config(tmp_path, data),
         **{"steps": 2, "save_every": 2, "context_timesteps": 1, "action_mode": "parallel"},
         **{"prompt_fraction": 0.0, "weights": ()},
@@ -45,18 +46,18 @@ class Evaluated:
 
 
 def test_every_run_differs_from_the_base_in_one_choice(config):
-    base = config.train
+    base = flat(config.train)
     runs = {variant.name: variant for variant in variants(config)}
-    changed = {
+    differences = {
         name: {
-            field
-            for field, value in vars(variant.options).items()
-            if field != "batch_size" and value != getattr(base, field)
+            option
+            for option, value in flat(variant.options).items()
+            if option != "batch_size" and value != base[option]
         }
         for name, variant in runs.items()
         if name not in ("bc", "crr")
     }
-    assert changed == {
+    assert differences == {
         "base": set(),
         "few-1": {"few_shot"},
         "context-2": {"context_timesteps"},
@@ -64,30 +65,49 @@ def test_every_run_differs_from_the_base_in_one_choice(config):
         "prompt": {"context_timesteps", "prompt_fraction", "prompt_timesteps"},
         "autoregressive": {"action_mode"},
     }
-    assert runs["context-2"].options.batch_size == base.batch_size // 2
-    for method in ("bc", "crr"):
-        assert (runs[method].options.steps, runs[method].options.data) == (base.steps, base.data)
-    assert set(runs["base"].groups) == {"size", "demonstrations", "context", "actions", "method"}
+    assert flat(runs["context-2"].options)["batch_size"] == base["batch_size"] // 2
+    groups = {"size", "demonstrations", "context", "actions", "method"}
+    assert set(runs["base"].about["groups"]) == groups
+
+
+@pytest.mark.parametrize("method", ["bc", "crr"])
+def test_baselines_learn_from_what_the_base_does(config, method):
+    """They once dropped its augmentation and its number of demonstrations."""
+    base = changed(config.train, few_shot=2, augment=None, shift=3, held_out=0.3, seed=5)
+    runs = {variant.name: variant for variant in variants(replace(config, train=base))}
+    data = runs[method].options.data
+    assert replace(data, auxiliary=base.data.auxiliary) == base.data
+    optimizer = runs[method].options.optimizer
+    assert (optimizer.steps, optimizer.seed) == (base.optimizer.steps, 5)
+
+
+def test_a_base_without_a_context_of_its_own_has_the_preset_s(config):
+    """It counted as one timestep, so that two of them halved a batch of sequences of six."""
+    base = changed(config.train, context_timesteps=None, batch_size=4)
+    runs = {v.name: v.options for v in variants(replace(config, train=base, contexts=(2, 6)))}
+    assert runs["context-2"].data.batch_size == 12
+    assert "context-6" not in runs  # it is the base
 
 
 def test_networks_with_and_without_a_prompt_may_have_a_shorter_context(config):
     options = {
-        variant.groups["prompt"]: variant.options
-        for variant in variants(replace(config, only=("prompt",), prompt_context=2))
-        if "prompt" in variant.groups
+        variant.about["groups"]["prompt"]: variant.options
+        for variant in variants(changed(config, only=("prompt",), prompt_context=2))
+        if "prompt" in variant.about["groups"]
     }
-    assert {label: run.context_timesteps for label, run in options.items()} == {
+    assert {label: run.network.context_timesteps for label, run in options.items()} == {
         "without": 2,
         "with": 2,
     }
-    assert (options["without"].prompt_fraction, options["with"].prompt_timesteps) == (0.0, 1)
+    assert options["without"].data.prompt_fraction == 0.0
+    assert options["with"].data.prompt_timesteps == 1
     with pytest.raises(ValueError, match="prompt_context: expected 2 or more, got 1"):
-        replace(config, prompt_context=1)
+        changed(config, prompt_context=1)
 
 
 def test_points_table_and_picture_come_of_runs_that_are_made_once(config):
     evaluate = Evaluated()
-    found = ablations.ablations(replace(config, only=("demonstrations", "actions")), evaluate)
+    found = ablations.ablations(changed(config, only=("demonstrations", "actions")), evaluate)
     assert {p["name"] for p in found["points"]} == {"base", "few-1", "autoregressive"}
     for name, (path, extra) in evaluate.seen.items():
         assert ("--compare" in extra) == (name != "base")
@@ -102,11 +122,11 @@ def test_points_table_and_picture_come_of_runs_that_are_made_once(config):
     assert (config.folder / "ablations.png").read_bytes().startswith(b"\x89PNG")
     log = config.folder / "train/few-1/log.jsonl"
     before = log.read_text()
-    more = replace(config, only=("demonstrations", "actions", "method"))
+    more = changed(config, only=("demonstrations", "actions", "method"))
     assert len(ablations.ablations(more, evaluate)["points"]) == 5
     assert log.read_text() == before  # nothing is trained again
-    with pytest.raises(ValueError, match="expected episodes 40 as before, got 41"):
-        ablations.ablations(replace(config, episodes=41), evaluate)
+    with pytest.raises(ValueError, match="episodes: expected 40 as before, got 41"):
+        ablations.ablations(changed(config, episodes=41), evaluate)
 
 
 def test_a_picture_of_one_panel_keeps_its_title_whole(tmp_path):
@@ -122,12 +142,12 @@ def test_a_picture_of_one_panel_keeps_its_title_whole(tmp_path):
 
 def test_demonstrations_that_there_are_not_are_refused_before_any_training(config):
     with pytest.raises(ValueError, match="demonstrations: expected at most the 3 episodes"):
-        ablations.ablations(replace(config, demonstrations=(1, 10)))
+        ablations.ablations(changed(config, demonstrations=(1, 10)))
     assert not (config.folder / "train").exists()
 
 
 def test_demonstrations_that_there_are_not_do_not_hinder_other_choices(config):
-    few = replace(config, demonstrations=(10,), only=("actions",))
+    few = changed(config, demonstrations=(10,), only=("actions",))
     points = ablations.ablations(few, Evaluated())["points"]
     assert {point["name"] for point in points} == {"base", "autoregressive"}
 

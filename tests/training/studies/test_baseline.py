@@ -17,14 +17,14 @@ from gato_core.spec import Continuous, Discrete, Spec, Text
 from gato_core.tools.inspect import inspect
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
+from gato_training.config import changed
 from gato_training.studies.baseline import (
     BaselineTrainConfig,
     Learner,
     Transitions,
     main,
-    sequences,
+    sources,
     train,
-    transitions,
 )
 from gato_training.train import train as train_gato
 
@@ -38,19 +38,19 @@ def data(tmp_path_factory) -> str:
 
 @pytest.fixture
 def config(tmp_path, data) -> BaselineTrainConfig:
-    return BaselineTrainConfig(
-        (data,), network=SMALL, output=str(tmp_path), batch_size=16, steps=4, save_every=2,
-        log_every=2, return_timesteps=3, held_out=0.2,
+    return changed(
+        BaselineTrainConfig(network=SMALL), data=(data,), output=str(tmp_path), batch_size=16,
+        steps=4, save_every=2, log_every=2, return_timesteps=3, held_out=0.2,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("method", ["bc", "crr"])
-def test_four_steps_equal_two_and_two_more(config, method):
-    whole = replace(config, method=method, name="whole")
+@pytest.mark.parametrize(("method", "ema"), [("bc", 0.9), ("crr", None)])
+def test_four_steps_equal_two_and_two_more(config, method, ema):
+    whole = changed(config, method=method, ema=ema, name="whole")
     train(whole)
-    parts = replace(whole, name="parts")
-    train(replace(parts, steps=2))
-    summary = train(replace(parts, resume=True))
+    parts = changed(whole, name="parts")
+    train(changed(parts, steps=2))
+    summary = train(changed(parts, resume=True))
     assert summary["finished"]
     for part in ("model.safetensors", "training_state/state.safetensors"):
         one, two = (load_file(c.folder / "checkpoints/last" / part) for c in (whole, parts))
@@ -60,8 +60,8 @@ def test_four_steps_equal_two_and_two_more(config, method):
 
 @pytest.mark.parametrize("method", ["bc", "crr"])
 def test_an_action_that_follows_from_the_joint_is_learned(config, method):
-    config = replace(config, method=method, steps=150, learning_rate=3e-3, save_every=150)
-    summary = train(replace(config, augment=None))
+    config = changed(config, method=method, steps=150, learning_rate=3e-3, save_every=150)
+    summary = train(changed(config, augment=None))
     policy = load_policy(summary["checkpoint"])
     for joint in (-0.8, 0.8):
         observation = {"camera/pixels": np.full((16, 16, 3), 128, np.uint8)}
@@ -76,15 +76,15 @@ def test_crr_imitates_what_was_rewarded_and_bc_whatever_was_done():
     action = torch.tensor([-0.8, 0.8]).repeat(16)[:, None]
     state = ([], torch.zeros(32, 1))
     reward = 5.0 * (action[:, 0] > 0)
-    batch = Transitions(state, action, reward, state, torch.zeros(32))
+    batch = Transitions(state, action, action, reward, state, torch.zeros(32))
     preferred = {}
     for method in ("bc", "crr"):
         torch.manual_seed(0)
-        learner = Learner(spec, BaselineTrainConfig((), method=method, network=SMALL))
+        learner = Learner(spec, BaselineTrainConfig(method, network=SMALL))
         optimizer = torch.optim.Adam([p for p in learner.parameters() if p.requires_grad], 3e-3)
         for _ in range(200):
             optimizer.zero_grad()
-            sum(learner.losses(batch, method).values()).backward()
+            learner(batch)[0].backward()
             optimizer.step()
             learner.follow()
         found = learner.actor(*state)
@@ -93,23 +93,54 @@ def test_crr_imitates_what_was_rewarded_and_bc_whatever_was_done():
     assert preferred["crr"] > 0.8
 
 
-def test_returns_are_sums_of_discounted_rewards_up_to_the_value_that_follows(config, data):
-    """Every timestep is rewarded with 1, so a return tells how many there were."""
-    dataset = Dataset(data)
+def first_batch(config: BaselineTrainConfig, **fields) -> Transitions:
+    """The first batch of data whose episodes have other fields."""
+    dataset = Dataset(config.data.folders[0])
     read = dataset.read
 
-    def rewarded(i, start, stop):
+    def other(i, start, stop):
         episode = read(i, start, stop)
-        episode.reward[:] = 1.0
+        for name, value in fields.items():
+            setattr(episode, name, value(episode))
         return episode
 
-    dataset.read = rewarded
-    training, _ = sequences(replace(config, held_out=0.0, augment=None), [dataset])
-    batch = transitions(training, 0, 0.5)
+    dataset.read = other
+    training, _ = sources(changed(config, held_out=0.0, augment=None), [dataset])
+    return training.batch(0)
+
+
+def test_returns_are_sums_of_discounted_rewards_up_to_the_value_that_follows(config):
+    """Every timestep is rewarded with 1, so a return tells how many there were."""
+    config = changed(config, discount=0.5)
+    fields = {"reward": lambda e: np.ones(len(e), np.float32), "terminated": lambda e: True}
+    batch = first_batch(config, **fields)
     ended = batch.discount == 0.0
     assert ended.any() and not ended.all()
     torch.testing.assert_close(batch.returns[~ended], 2 * (1 - batch.discount[~ended]))
     assert batch.returns[ended].min() >= 1.0 and batch.returns[ended].max() <= 1.875
+
+
+def test_an_episode_that_was_cut_off_goes_on_to_be_worth_something(config):
+    """Its end once counted as the task's, so a finished stack at the time limit was worth 0."""
+    batch = first_batch(changed(config, discount=0.5))
+    assert (batch.discount > 0).all()
+
+
+def test_a_critic_learns_of_what_was_done_and_the_actor_of_the_label(config):
+    batch = first_batch(config, executed=lambda e: np.zeros_like(e.action))
+    assert (batch.executed == 0).all() and (batch.action != 0).any()
+    learner = Learner(SPEC, changed(config, method="crr"))
+    learner(batch)[1]["critic"].backward()
+    seen = []
+    learner.critic.register_forward_hook(lambda _, inputs, value: seen.append(inputs[1]))
+    learner(batch)
+    assert torch.equal(seen[-1], batch.executed)  # its loss
+    assert torch.equal(seen[-2], batch.action)  # what the label is worth
+
+
+def test_options_of_gato_alone_are_refused(config):
+    with pytest.raises(ValueError, match="auxiliary: expected 0, for a baseline has none, got 1"):
+        changed(config, auxiliary=1.0)
 
 
 def test_scaling_keeps_the_units_and_discrete_values_are_told_apart():
@@ -130,8 +161,8 @@ def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_pa
     assert checkpoint.kind(tmp_path / "bc") == "bc"
     with pytest.raises(ValueError, match="expected kind 'gato', got 'bc'"):
         checkpoint.load(tmp_path / "bc")
-    gato = train_examples.config(tmp_path, config.data[0])
-    train_gato(replace(gato, steps=1))
+    gato = train_examples.config(tmp_path, config.data.folders[0])
+    train_gato(changed(gato, steps=1))
     assert type(load_policy(gato.folder / "checkpoints/last")).__name__ == "GatoPolicy"
     weights = load_file(tmp_path / "bc/model.safetensors")
     save_file({k: v + 0.1 for k, v in weights.items()}, tmp_path / "bc/model.safetensors")
@@ -140,25 +171,25 @@ def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_pa
 
 
 def test_a_checkpoint_says_what_made_it(config):
-    train(replace(config, steps=2, save_every=2))
+    train(changed(config, steps=2, save_every=2))
     made = read_json(config.folder / "checkpoints/last/config.json")["provenance"]
     assert made["step"] == 2 and made["seconds"] > 0
-    assert made["train"]["batch_size"] == config.batch_size
-    dataset = Dataset(config.data[0])
+    assert made["train"]["batch_size"] == config.data.batch_size
+    dataset = Dataset(config.data.folders[0])
     (part,) = made["data"]
-    assert (part["path"], part["episodes"]) == (config.data[0], dataset.num_episodes)
+    assert (part["path"], part["episodes"]) == (config.data.folders[0], dataset.num_episodes)
     assert part["timesteps"] == dataset.num_timesteps
     assert made["versions"]["torch"] == torch.__version__
     assert "1 threads" in made["machine"] and {"commit", "command"} <= made.keys()
 
 
-def test_a_baseline_resumed_on_other_data_names_the_earlier_too(config, tmp_path):
-    """A policy that once saw the test triplets must not pass for one that never did."""
-    train(replace(config, steps=1))
+def test_a_baseline_resumed_on_other_data_or_options_is_refused(config, tmp_path):
+    train(changed(config, steps=1))
     other = train_examples.write(tmp_path / "other")
-    train(replace(config, steps=2, data=(other,), resume=True))
-    made = read_json(config.folder / "checkpoints/last/config.json")["provenance"]
-    assert [part["path"] for part in made["data"]] == [other, *config.data]
+    with pytest.raises(ValueError, match="data: expected .* as before"):
+        train(changed(config, steps=2, data=(other,), resume=True))
+    with pytest.raises(ValueError, match="discount: expected 0.99 as before, got 0.5"):
+        train(changed(config, steps=2, discount=0.5, resume=True))
 
 
 def test_evaluation_and_inspection_open_a_baseline(tmp_path):
@@ -180,6 +211,5 @@ def test_words_and_discrete_actions_are_refused():
 def test_bad_flags_end_with_a_message(tmp_path, capsys):
     assert main(["--data", str(tmp_path / "none")]) == 1
     assert "none" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["--data", "x", "--augment", "nonsense"])
+    assert main(["--data", "x", "--augment", "nonsense"]) == 1
     assert "nonsense" in capsys.readouterr().err
