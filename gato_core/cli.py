@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 
 SUMMARY = {
     "ablations": "train networks that differ in one choice and draw what each choice is worth",
@@ -14,6 +14,7 @@ SUMMARY = {
     "baseline": "train a small CNN by behaviour cloning or CRR, to compare with",
     "bench": "measure which control rates the presets meet on this machine",
     "collect": "record demonstrations of the scripted expert in simulation",
+    "completion": "print the completion of verbs and options for bash, zsh or fish",
     "convert": "bring recordings and datasets of others into a dataset, and back",
     "dataset": "merge, split, trim, relabel and otherwise edit datasets",
     "evaluate": "measure success rates with intervals, videos and a report",
@@ -51,8 +52,11 @@ def _run() -> int:
         _print_help(sorted(verbs))
         return 0 if len(sys.argv) > 1 else 2
     verb = sys.argv[1]
+    if verb == "--version":
+        print(f"gato {version('gato_core')}")
+        return 0
     if verb not in verbs:
-        print(f"gato: expected one of {sorted(verbs)}, got {verb!r}", file=sys.stderr)
+        _print_unknown(verb, sorted(verbs))
         return 2
     try:
         run = verbs[verb].load()
@@ -75,6 +79,14 @@ def _run() -> int:
         return 1
     sys.argv = [f"gato {verb}", *sys.argv[2:]]
     return run() or 0
+
+
+def _print_unknown(verb: str, verbs: list[str]) -> None:
+    import difflib  # only where a verb is wrong
+
+    near = difflib.get_close_matches(verb, verbs, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    print(f"gato: expected one of {verbs}, got {verb!r}{meant}", file=sys.stderr)
 
 
 def _print_help(verbs: list[str]) -> None:

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from ctypes.util import find_library
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ VERBS = [
     "assets",
     "bench",
     "collect",
+    "completion",
     "evaluate",
     "export",
     "inspect",
@@ -39,6 +40,15 @@ def test_unknown_verb_names_the_known_ones():
     result = _gato("dance")
     assert result.returncode == 2
     assert "dance" in result.stderr and "evaluate" in result.stderr
+
+
+def test_a_verb_misspelt_gets_the_near_one_and_another_does_not():
+    assert "did you mean evaluate?" in _gato("evaluat").stderr
+    assert "did you mean" not in _gato("dance").stderr
+
+
+def test_the_version_is_the_packages():
+    assert _gato("--version").stdout == f"gato {version('gato_core')}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
