@@ -21,6 +21,10 @@ def picture(time: float) -> np.ndarray:
 
 
 class Writer:
+    """start: ns, that all stamps and times are counted from."""
+
+    start = START
+
     def __init__(self, folder: Path, namespace: str, command: str, camera_type: str) -> None:
         self._writer = BagWriter(folder, version=9, storage_plugin=StoragePlugin.MCAP)
         self._writer.open()
@@ -34,15 +38,22 @@ class Writer:
             for name, kind in topics.items()
         }
 
-    def joints(self, time: float, names: tuple[str, ...], position: list[float]) -> None:
+    def joints(
+        self,
+        time: float,
+        names: tuple[str, ...],
+        position: list[float],
+        stamp: float | None = None,
+        topic: str = "joint_states",
+    ) -> None:
         message = TYPES.types["sensor_msgs/msg/JointState"](
-            header=self._header(time),
+            header=self._header(time if stamp is None else stamp),
             name=list(names),
             position=np.array(position),
             velocity=np.array(position) / 2,
             effort=np.zeros(0),
         )
-        self._write("joint_states", time, message)
+        self._write(topic, time, message)
 
     def stamped_joints(self, time: float, stamp: int) -> None:
         """One joint, with any stamp in ns."""
@@ -93,11 +104,14 @@ class Writer:
             message = TYPES.types[kind](header=header, joint_names=backwards, points=[point])
         self._write("commands", time, message)
 
+    def add_topic(self, name: str, kind: str) -> None:
+        self._connections[name] = self._writer.add_connection(f"/{name}", kind, typestore=TYPES)
+
     def close(self) -> None:
         self._writer.close()
 
     def _header(self, time: float) -> object:
-        now = START + round(time * 1e9)
+        now = self.start + round(time * 1e9)
         stamp = TYPES.types["builtin_interfaces/msg/Time"](now // 10**9, now % 10**9)
         return TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
 

@@ -1,8 +1,8 @@
 """What a rosbag2 recording holds as bytes, and the types that make messages of them.
 
 An indexed MCAP file, which is what recorders write, is read chunk by chunk; all else (sqlite3, a
-file without index, compressed messages, IDL) is left to rosbags, and so is what is wrong with a
-file that does not open.
+file without index, compressed messages) is left to rosbags, and so is what is wrong with a file
+that does not open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,13 @@ from mcap.exceptions import McapError
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
 from rosbags.serde import SerdeError
-from rosbags.typesys import Stores, TypesysError, get_types_from_msg, get_typestore
+from rosbags.typesys import (
+    Stores,
+    TypesysError,
+    get_types_from_idl,
+    get_types_from_msg,
+    get_typestore,
+)
 from rosbags.typesys.store import Typestore
 
 from gato_core.importers.mcap_file import McapFile
@@ -33,28 +39,31 @@ class Storage:
     """An open recording.
 
     topics: {name: message type}. counts: {name: number of messages}. messages: (topic, arrival in
-    ns, data) of the topics named, in order of arrival; data may be a view of much more.
+    ns, place in the order of writing, data) of the topics named, in order of arrival; data may be a
+    view of much more. types: of what they are, without those that nobody can parse.
     """
 
     topics: Mapping[str, str]
     counts: Mapping[str, int]
     types: Typestore
-    messages: Callable[[Collection[str]], Iterator[tuple[str, int, bytes | memoryview]]]
+    messages: Callable[[Collection[str]], Iterator[tuple[str, int, int, bytes | memoryview]]]
     close: Callable[[], None]
 
 
 def opened(path: Path, metadata: Mapping) -> Storage:
     """metadata: of a folder. Raises one of ERRORS when the recording is damaged."""
-    return _indexed(_mcap_files(path, metadata)) or _any(path)
-
-
-def _mcap_files(path: Path, metadata: Mapping) -> list[Path]:
-    if not path.is_dir():
-        return [path]
+    files = files_of(path, metadata)
     is_plain = (metadata.get("compression_mode") or "none").lower() == "none"
-    if metadata.get("storage_identifier") != "mcap" or not is_plain:
-        return []
-    return [path / PurePath(name).name for name in metadata.get("relative_file_paths", [])]
+    is_mcap = all(file.suffix == ".mcap" for file in files)
+    readable = _indexed(files) if files and is_plain and is_mcap else None
+    # a folder that does not say how it is stored, as after reindexing, is read file by file
+    return readable or _any([path] if metadata.get("storage_identifier") else files)
+
+
+def files_of(path: Path, metadata: Mapping) -> list[Path]:
+    """The files of a folder as its metadata list them, or the file."""
+    names = metadata.get("relative_file_paths") or []
+    return [path / PurePath(name).name for name in names] if path.is_dir() else [path]
 
 
 def _indexed(paths: Sequence[Path]) -> Storage | None:
@@ -64,7 +73,7 @@ def _indexed(paths: Sequence[Path]) -> Storage | None:
             files = [stack.enter_context(contextlib.closing(McapFile(path))) for path in paths]
         except (McapError, ValueError, OSError, struct.error):
             return None  # rosbags opens it, or says why not
-        if not files or not all(file.is_readable for file in files):
+        if not files or not all(file.is_indexed for file in files):
             return None
         topics = {topic: kind for file in files for topic, kind in file.types.items()}
         counts = {topic: sum(file.counts.get(topic, 0) for file in files) for topic in topics}
@@ -72,31 +81,52 @@ def _indexed(paths: Sequence[Path]) -> Storage | None:
         types = _types(tuple(definitions.items()))
         close = stack.pop_all().close
 
-    def messages(names: Collection[str]) -> Iterator[tuple[str, int, memoryview]]:
+    def messages(names: Collection[str]) -> Iterator[tuple[str, int, int, memoryview]]:
+        before = 0  # bytes in the files before
         for file in files:
-            yield from file.messages(names)
+            yield from file.messages(names, before)
+            before += file.num_bytes
 
     return Storage(topics, counts, types, messages, close)
 
 
 @functools.lru_cache(maxsize=4)  # one recording is like the next
-def _types(definitions: tuple[tuple[str, str], ...]) -> Typestore:
+def _types(definitions: tuple[tuple[str, tuple[str, str]], ...]) -> Typestore:
+    """What definitions, (name, (language, text)), say; a type nobody can parse is left out."""
+    known = get_typestore(Stores.ROS2_KILTED).fielddefs
+    parsed: dict[str, object] = {}
+    for name, (language, text) in definitions:
+        if not text.strip() and name in known:  # recorders that did not find the definition
+            text, language = get_typestore(Stores.ROS2_KILTED).generate_msgdef(name)[0], "ros2msg"
+        try:
+            parsed |= get_types_from_msg(text, name) if language == "ros2msg" else _from_idl(text)
+        except TypesysError:
+            continue
     types = get_typestore(Stores.EMPTY)
-    parsed = [get_types_from_msg(text, name) for name, text in definitions]
-    types.register({name: fields for one in parsed for name, fields in one.items()})
+    types.register(parsed)
     return types
 
 
-def _any(path: Path) -> Storage:
-    reader = AnyReader([path], default_typestore=get_typestore(Stores.ROS2_KILTED))
+def _from_idl(text: str) -> dict:
+    """Types of one definition, or of several under headings, as rosbag2 writes them."""
+    rule = "=" * 80 + "\n"
+    parts = text.split(rule)[1:] if text.startswith(f"{rule}IDL: ") else [f"\n{text}"]
+    found: dict = {}
+    for part in parts:
+        found |= get_types_from_idl(part.partition("\n")[2])
+    return found
+
+
+def _any(paths: Sequence[Path]) -> Storage:
+    reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_KILTED))
     reader.open()
     topics = {c.topic: c.msgtype for c in reader.connections}
     counts = {name: info.msgcount for name, info in reader.topics.items()}
 
-    def messages(names: Collection[str]) -> Iterator[tuple[str, int, bytes]]:
+    def messages(names: Collection[str]) -> Iterator[tuple[str, int, int, bytes]]:
         connections = [c for c in reader.connections if c.topic in names]
-        if connections:
-            for connection, arrival, data in reader.messages(connections):
-                yield connection.topic, arrival, data
+        if connections:  # they come by time of arrival: how they were written, nobody knows
+            for place, (connection, arrival, data) in enumerate(reader.messages(connections)):
+                yield connection.topic, arrival, place, data
 
     return Storage(topics, counts, reader.typestore, messages, reader.close)

@@ -6,6 +6,7 @@ chunk is not, because there the library reads eight times and makes an object fo
 
 from __future__ import annotations
 
+import itertools
 import struct
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
@@ -16,15 +17,17 @@ from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
-from mcap.records import Chunk, ChunkIndex
+from mcap.records import Channel, Chunk, ChunkIndex
 from mcap.stream_reader import get_chunk_data_stream
 from mcap.summary import Summary
+
+LANGUAGES = ("ros2msg", "ros2idl", "omgidl")  # that define messages of ROS 2 in CDR
 
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time; then the data
 
-# log time, chunk, place in the chunk, channel, data: tuples sort in order of arrival
-_Message = tuple[int, int, int, int, memoryview]
+# log time, place in the file, channel, data: tuples sort in order of arrival
+_Message = tuple[int, int, int, memoryview]
 
 # what wrong bytes make of reading and unpacking: lz4 raises RuntimeError, wrong numbers the last
 _DAMAGE = (McapError, zstandard.ZstdError, ValueError, RuntimeError, OSError, OverflowError,
@@ -34,8 +37,9 @@ _DAMAGE = (McapError, zstandard.ZstdError, ValueError, RuntimeError, OSError, Ov
 class McapFile:
     """An open file. Raises McapError, ValueError, OSError or struct.error when it is damaged.
 
-    types: {topic: message type}. counts: {topic: number of messages}. definitions: {type: text}.
-    is_readable: whether it has an index and nothing but messages of ROS 2; if not, all are empty.
+    types: {topic: message type}, of another encoding than ROS 2's with that in brackets. counts:
+    {topic: number of messages}. definitions: {type: (language, text)} of ROS 2's messages.
+    is_indexed: whether it has an index; if not, all are empty.
     """
 
     def __init__(self, path: Path) -> None:
@@ -43,46 +47,81 @@ class McapFile:
         try:
             reader = SeekingReader(self._file, record_size_limit=path.stat().st_size)
             self._summary = reader.get_summary() or Summary()
-            self.is_readable = _is_readable(self._summary)
-            schemas = self._summary.schemas.values() if self.is_readable else ()
-            self.definitions = {schema.name: schema.data.decode() for schema in schemas}
+            self.is_indexed = bool(self._summary.statistics and self._summary.chunk_indexes)
+            self._checked: set[int] = set()  # chunks, by where they start
+            self._kinds: dict[int, str] = {}  # message type by channel
+            self.types: dict[str, str] = {}
+            self.definitions: dict[str, tuple[str, str]] = {}
+            for channel in self._summary.channels.values() if self.is_indexed else ():
+                self._add(channel)
         except BaseException:
             self._file.close()
             raise
-        self.types: dict[str, str] = {}
-        self.counts: dict[str, int] = {}
-        for channel in self._summary.channels.values() if self.is_readable else ():
-            topic, counts = channel.topic, self._summary.statistics.channel_message_counts
-            self.types[topic] = self._summary.schemas[channel.schema_id].name
-            self.counts[topic] = self.counts.get(topic, 0) + counts.get(channel.id, 0)
+        self.counts = dict.fromkeys(self.types, 0)
+        for number, topic in self._chosen(self.types).items():
+            self.counts[topic] += self._summary.statistics.channel_message_counts.get(number, 0)
+
+    def _add(self, channel: Channel) -> None:
+        schema = self._summary.schemas.get(channel.schema_id)
+        name, language = (schema.name, schema.encoding) if schema else ("", "")
+        is_ros = channel.message_encoding == "cdr" and language in LANGUAGES
+        kind = name if is_ros else f"{name} ({channel.message_encoding})"
+        if is_ros:
+            self.definitions[name] = language, schema.data.decode()
+        if is_ros or channel.topic not in self.types:
+            self.types[channel.topic] = kind
+        self._kinds[channel.id] = kind
+
+    def _chosen(self, topics: Collection[str]) -> dict[int, str]:
+        """Channels of these topics: of a topic with several types those of one."""
+        channels = self._summary.channels
+        return {
+            number: channels[number].topic
+            for number, kind in self._kinds.items()
+            if channels[number].topic in topics and kind == self.types[channels[number].topic]
+        }
 
     def close(self) -> None:
         self._file.close()
 
-    def messages(self, topics: Collection[str]) -> Iterator[tuple[str, int, memoryview]]:
-        """(topic, arrival in ns, data) in order of arrival, of one time in the file's order.
+    def messages(
+        self, topics: Collection[str], first_place: int = 0
+    ) -> Iterator[tuple[str, int, int, memoryview]]:
+        """(topic, arrival in ns, place, data) in order of arrival, of one time in the file's order.
 
-        The data are a view that keeps its chunk in memory: copy what shall last. Memory holds one
-        chunk, or those that overlap in time.
+        Places grow in the order in which messages were written. The data are a view that keeps its
+        chunk in memory: copy what shall last. Memory holds one chunk, or those that overlap in
+        time.
         """
-        channels = self._summary.channels
-        wanted = {n: c.topic for n, c in channels.items() if c.topic in topics}
+        wanted, first = self._chosen(topics), self._first_places(first_place)
         waiting: list[_Message] = []
         for chunk in sorted(self._summary.chunk_indexes, key=lambda c: c.message_start_time):
             offsets = chunk.message_index_offsets  # by channel; a chunk need not have them
             if offsets and offsets.keys().isdisjoint(wanted):
                 continue
             ready = bisect_left(waiting, (chunk.message_start_time,))
-            for arrival, _, _, channel, data in waiting[:ready]:
-                yield wanted[channel], arrival, data
-            waiting = sorted(waiting[ready:] + self._unpacked(chunk, wanted))
-        for arrival, _, _, channel, data in waiting:
-            yield wanted[channel], arrival, data
+            for arrival, place, channel, data in waiting[:ready]:
+                yield wanted[channel], arrival, place, data
+            waiting = sorted(
+                waiting[ready:] + self._unpacked(chunk, first[chunk.chunk_start_offset], wanted)
+            )
+        for arrival, place, channel, data in waiting:
+            yield wanted[channel], arrival, place, data
 
-    def _unpacked(self, index: ChunkIndex, wanted: Collection[int]) -> list[_Message]:
+    @property
+    def num_bytes(self) -> int:
+        """Of all chunks unpacked."""
+        return sum(chunk.uncompressed_size for chunk in self._summary.chunk_indexes)
+
+    def _first_places(self, first: int) -> dict[int, int]:
+        """The place of each chunk's first byte when unpacked, by the chunk's offset."""
+        chunks = sorted(self._summary.chunk_indexes, key=lambda chunk: chunk.chunk_start_offset)
+        before = itertools.accumulate((c.uncompressed_size for c in chunks), initial=first)
+        return {chunk.chunk_start_offset: first for chunk, first in zip(chunks, before)}
+
+    def _unpacked(self, index: ChunkIndex, first: int, wanted: Collection[int]) -> list[_Message]:
         """The messages of the wanted channels in a chunk, in the file's order."""
-        start = index.chunk_start_offset
-        data = self._chunk(start)
+        data = self._chunk(index.chunk_start_offset)
         found: list[_Message] = []
         at, size = 0, len(data)
         while at < size:
@@ -94,15 +133,15 @@ class McapFile:
                 channel, _, log_time, _ = _MESSAGE.unpack_from(data, begin)
                 if channel in wanted:
                     payload = data[begin + _MESSAGE.size : at]
-                    found.append((log_time, start, begin, channel, payload))
+                    found.append((log_time, first + begin, channel, payload))
         return found
 
     def _chunk(self, start: int) -> memoryview:
-        """A chunk unpacked, its size and checksum compared."""
+        """A chunk unpacked, its size compared, and its checksum when it is read first."""
         try:
             self._file.seek(start + _RECORD.size)
             chunk = Chunk.read(ReadDataStream(self._file))
-            stream, size = get_chunk_data_stream(chunk, validate_crc=True)
+            stream, size = get_chunk_data_stream(chunk, validate_crc=start not in self._checked)
         except _DAMAGE as error:
             reason = str(error) or type(error).__name__
             raise McapError(f"chunk at byte {start}: {reason}") from error
@@ -110,15 +149,5 @@ class McapFile:
             raise McapError(
                 f"chunk at byte {start}: expected {chunk.uncompressed_size} bytes, got {size}"
             )
+        self._checked.add(start)
         return memoryview(stream.read(size))
-
-
-def _is_readable(summary: Summary) -> bool:
-    """Whether there is an index, and all messages are CDR that ROS 2's language defines."""
-    kinds = {
-        (channel.message_encoding, schema.encoding if schema else "")
-        for channel in summary.channels.values()
-        for schema in [summary.schemas.get(channel.schema_id)]
-    }
-    is_indexed = summary.statistics is not None and len(summary.chunk_indexes) > 0
-    return is_indexed and kinds == {("cdr", "ros2msg")}

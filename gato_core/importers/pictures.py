@@ -57,18 +57,18 @@ def image_to_array(message: Image | CompressedImage) -> np.ndarray:
         )
     channels, order = _ENCODINGS.get(encoding, (1, _GREY))
     depth = 2 if encoding.endswith("16") else 1
-    pixels = _rows(message, channels * depth).reshape(
-        message.height, message.width, channels * depth
-    )
+    pixels = _rows(message, channels * depth)
+    if encoding == "rgb8":
+        return pixels
     if depth == 2:
         pixels = pixels[:, :, 0 if message.is_bigendian else 1 :: 2]
     if encoding in _MOSAICS:
         return cv2.cvtColor(np.ascontiguousarray(pixels[:, :, 0]), _MOSAICS[encoding])
-    return pixels if encoding == "rgb8" else np.ascontiguousarray(pixels[:, :, order])
+    return np.ascontiguousarray(pixels[:, :, order])
 
 
 def _rows(message: Image, num_bytes: int) -> np.ndarray:
-    """uint8 (height, width * num_bytes), without the padding at the end of rows."""
+    """uint8 (height, width, num_bytes), without the padding at the end of rows."""
     height, width, step = message.height, message.width, message.step
     row = width * num_bytes
     if height == 0 or width == 0:
@@ -83,7 +83,8 @@ def _rows(message: Image, num_bytes: int) -> np.ndarray:
             f"image data: expected {height * step} bytes (height {height} x step {step}), "
             f"got {len(message.data)}"
         )
-    return np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
+    rows = np.frombuffer(message.data, np.uint8).reshape(height, step)[:, :row]
+    return rows.reshape(height, width, num_bytes)
 
 
 def _decompress(message: CompressedImage) -> np.ndarray:

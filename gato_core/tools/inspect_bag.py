@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from gato_core.importers.bags import NO_STAMP, Bag, Times, recordings
-from gato_core.spec import Spec, summary
+from gato_core.importers import clocks, encoded, pictures
+from gato_core.importers.bags import JOINT_STATE, NO_STAMP, Bag, Times, recordings
+from gato_core.spec import summary
 
-SENSORS = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/JointState")
-JOINT_STATE = SENSORS[2]
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+SENSORS = (*IMAGES, JOINT_STATE)
+JOINT_STREAM = "joint_states"  # the usual name, and the role in what our recorder noted
+MAX_DECODED = 100  # compressed pictures of a topic, spread over the recording; of others the header
 GAP = 0.15  # s without a message; as the policy node's `max_age`
 
 
@@ -40,15 +42,17 @@ def inspect_recordings(path: Path) -> dict:
 def inspect_recording(path: Path) -> dict:
     """Topics with types, counts, rates and longest silence; what our recorder noted."""
     with Bag(path) as bag:
-        times = bag.times(set(bag.topics))
+        times = bag.times(set(bag.topics), _joint_topics(bag))
         problems, warnings = _check_joints(bag), []
         for name, kind in bag.topics.items():
             if kind in SENSORS:
-                problems += _check_stamps(name, times[name])
                 warnings += _check_gaps(name, times[name])
                 warnings += [] if bag.counts[name] else [f"{name}: no message"]
-        if int(bag.info.get("num_lost", 0)):
-            warnings.append(f"{bag.info['num_lost']} messages were lost while recording")
+        for found in (_check_clock(bag, times), _check_pictures(bag)):
+            problems += found[0]
+            warnings += found[1]
+        if bag.num_lost:
+            warnings.append(f"{bag.num_lost} messages were lost while recording")
         if bag.info.get("success") == "unknown":
             warnings.append("success: unknown; say it when converting, or it counts as a failure")
         arrivals = np.concatenate([one.arrivals for one in times.values()] or [np.zeros(1)])
@@ -62,8 +66,8 @@ def inspect_recording(path: Path) -> dict:
             **{key: bag.info.get(key, "") for key in ("task", "source", "success")},
             "topics": {name: _topic(bag, name, times[name]) for name in sorted(bag.topics)},
         }
-        if "spec" in bag.info:
-            found["spec"] = summary(Spec.from_dict(json.loads(bag.info["spec"])))
+        if (spec := bag.spec()) is not None:
+            found["spec"] = summary(spec)
         return found
 
 
@@ -79,13 +83,69 @@ def _topic(bag: Bag, name: str, times: Times) -> dict:
     }
 
 
-def _check_stamps(name: str, times: Times) -> list[str]:
-    problems = []
-    if without := int((times.stamps == NO_STAMP).sum()):
-        problems.append(f"{name}: {without} of {len(times.stamps)} messages bear no stamp")
-    elif backwards := int((np.diff(times.stamps) < 0).sum()):
-        problems.append(f"{name}: stamps go back {backwards} times")
-    return problems
+def _check_clock(bag: Bag, times: dict[str, Times]) -> tuple[list[str], list[str]]:
+    """Problems, which keep from converting it, and warnings, in whose places it is cut or odd."""
+    joints = _joint_topics(bag)
+    problems, warnings = [], []
+    for name in joints:
+        problems += clocks.two_publishers(name, times[name], set(_joint_names(times[name])))
+        if without := int((times[name].stamps == NO_STAMP).sum()):
+            count = len(times[name].stamps)
+            problems.append(f"{name}: {without} of {count} messages bear no stamp")
+    if not joints or problems:
+        return problems, warnings
+    axes = clocks.axes({name: times[name] for name, t in bag.topics.items() if t in SENSORS})
+    reference = max(joints, key=lambda name: len(times[name].stamps))
+    senders = times[reference].number
+    chosen = senders == np.bincount(senders).argmax()
+    try:
+        clock = clocks.runs(times[reference].stamps[chosen], axes[reference][chosen])
+    except ValueError as error:
+        return [f"{reference}: {error}"], warnings
+    warnings += clocks.warnings_of_runs(clock)
+    for name, axis in axes.items():
+        stamps = times[name].stamps
+        found = clocks.placed(stamps, axis, clock)
+        warnings += clocks.warnings_of_stamps(name, stamps, axis, found)
+    return problems, warnings
+
+
+def _joint_topics(bag: Bag) -> list[str]:
+    """Topics of what the joints do: as noted, or of the usual name in any namespace."""
+    noted = bag.noted("topics", {}).get(JOINT_STREAM)
+    return [
+        name
+        for name, kind in bag.topics.items()
+        if kind == JOINT_STATE
+        and bag.counts[name]
+        and (name == noted or f"/{name}".endswith(f"/{JOINT_STREAM}"))
+    ]
+
+
+def _joint_names(times: Times) -> list[str]:
+    return [name for sender in times.senders for name in sender.names]
+
+
+def _check_pictures(bag: Bag) -> tuple[list[str], list[str]]:
+    """Pictures that cannot be read: a problem of a camera that our recorder noted, else a hint."""
+    cameras = set(bag.noted("topics", {}).values())
+    wanted = {name: range(bag.counts[name]) for name, t in bag.topics.items() if t in IMAGES}
+    bad: dict[str, list[str]] = {}
+    for topic, number, message in bag.messages(wanted):
+        every = -(-bag.counts[topic] // MAX_DECODED)
+        try:
+            if hasattr(message, "encoding") or number % every == 0:
+                pictures.image_to_array(message)
+            elif encoded.size(bytes(message.data[: pictures.MAX_HEADER_BYTES])) is None:
+                raise ValueError("compressed image: expected JPEG or PNG data, got neither")
+        except ValueError as error:
+            bad.setdefault(topic, []).append(str(error))
+    lines = {
+        topic: f"{topic}: {len(found)} pictures cannot be read, the first: {found[0]}"
+        for topic, found in bad.items()
+    }
+    problems = [line for topic, line in lines.items() if topic in cameras]
+    return problems, [line for topic, line in lines.items() if topic not in cameras]
 
 
 def _check_gaps(name: str, times: Times) -> list[str]:
@@ -102,16 +162,24 @@ def _check_gaps(name: str, times: Times) -> list[str]:
 
 
 def _check_joints(bag: Bag) -> list[str]:
-    """A joint whose position is a number only sometimes."""
+    """Joint states that cannot be read, and a joint whose position is a number only sometimes."""
     wanted = {name: range(bag.counts[name]) for name, t in bag.topics.items() if t == JOINT_STATE}
     bad: dict[tuple[str, str], int] = {}
     total: dict[tuple[str, str], int] = {}
+    problems: dict[str, str] = {}
     for topic, _, message in bag.messages(wanted):
+        if len(message.position) not in (0, len(message.name)):
+            problems[topic] = (
+                f"{topic}: expected a position for each of {len(message.name)} names, "
+                f"got {len(message.position)}"
+            )
+        elif len(set(message.name)) != len(message.name):
+            problems[topic] = f"{topic}: expected distinct names, got {message.name}"
         for joint, position in zip(message.name, message.position):
             key = (topic, joint)
             total[key] = total.get(key, 0) + 1
             bad[key] = bad.get(key, 0) + (not np.isfinite(position))
-    return [
+    return list(problems.values()) + [
         f"{topic}: {joint}: expected finite positions, got {count} NaN or infinite of "
         f"{total[topic, joint]}"
         for (topic, joint), count in bad.items()

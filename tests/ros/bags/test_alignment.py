@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from gato_core.importers.bags import NO_STAMP, Times
 from gato_ros.bags import alignment
 
 PERIOD = 50_000_000
@@ -38,17 +37,6 @@ def test_a_known_lag_is_measured_as_skew():
     }
 
 
-def test_messages_without_stamps_are_placed_on_the_robots_clock():
-    """A simulator at half speed, recorded by a wall clock far away."""
-    stamps = ticks(20, PERIOD)
-    reference = Times(stamps, START + 2 * stamps)
-    between = Times(np.full(19, NO_STAMP), START + 2 * stamps[:-1] + 20_000_000)
-    placed = alignment.on_robot_clock(between, reference)
-    np.testing.assert_array_equal(placed, stamps[:-1] + 10_000_000)
-    late = alignment.on_robot_clock(Times(np.array([NO_STAMP]), START + 2 * stamps[-1:]), reference)
-    assert late[0] == stamps[-1]
-
-
 def test_missing_actions_are_held_up_to_a_limit():
     stamps = np.delete(ticks(40), [10, 11, *range(20, 30)])
     times, answers = alignment.action_times(stamps, PERIOD)
@@ -61,6 +49,25 @@ def test_the_newer_of_two_actions_with_one_stamp_counts():
     times, answers = alignment.action_times(np.array([START, START, START + PERIOD]), PERIOD)
     assert times.tolist() == [START, START + PERIOD]
     assert answers.tolist() == [1, 2]
+
+
+def test_timesteps_are_bounded_by_the_messages_not_by_what_a_stamp_says():
+    """One stamp a year ahead made 630 million timesteps: gigabytes."""
+    year = 365 * 86_400 * 10**9
+    joints = np.append(ticks(100, period=20_000_000), START + year)
+    streams = {"joint_states": joints, "camera": np.append(ticks(40), START + year)}
+    times = alignment.grid(streams, joints, PERIOD)
+    assert len(times) <= 50
+    assert times[:40].tolist() == ticks(40).tolist()
+
+
+def test_timesteps_keep_their_phase_across_a_gap():
+    joints = np.concatenate(
+        [ticks(50, START, 20_000_000), ticks(50, START + 10**10 + 7, 20_000_000)]
+    )
+    times = alignment.grid({"joint_states": joints}, joints, PERIOD)
+    assert ((times - START) % PERIOD == 0).all()
+    assert np.diff(times).max() > 8.5e9
 
 
 def test_actions_at_another_rate_are_refused():

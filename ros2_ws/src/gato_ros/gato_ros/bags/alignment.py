@@ -1,7 +1,7 @@
 """Aligns messages of different rates into timesteps.
 
-Pure functions of stamps. Times are ns on the robot's clock; a message that bears no stamp is placed
-there by its arrival. A stream's message for a timestep is the newest that is not newer than it.
+Pure functions of stamps of one run of the robot's clock, in ns. A stream's message for a timestep
+is the newest that is not newer than it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-
-from gato_core.importers.bags import NO_STAMP, Times
 
 MAX_AGE = 0.15  # s, of a stream's message at a timestep; as the policy node's `max_age`
 MAX_HOLD = 5  # timesteps in a row without a command of their own: the last one went on
@@ -30,18 +28,6 @@ class Stretch:
     is_end: bool
 
 
-def on_robot_clock(times: Times, reference: Times) -> np.ndarray:
-    """int64 (n,) ns: stamps, or, without stamps, arrivals on the clock of a stamped stream."""
-    if (times.stamps != NO_STAMP).all():
-        return times.stamps
-    base, stamp0 = reference.arrivals[0], reference.stamps[0]
-    x, y = reference.arrivals - base, reference.stamps - stamp0
-    at = times.arrivals - base
-    placed = np.interp(at, x, y)  # differences, because float64 has 53 bits
-    placed = np.where(at < x[0], at - x[0] + y[0], np.where(at > x[-1], at - x[-1] + y[-1], placed))
-    return placed.round().astype(np.int64) + stamp0
-
-
 def action_times(stamps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
     """Times (T,) of the timesteps that actions with these stamps make, and whose action each has.
 
@@ -53,7 +39,7 @@ def action_times(stamps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarra
     order = order[is_newest]
     times = stamps[order]
     spacing = np.diff(times)
-    if len(spacing) and abs(np.median(spacing) - period) > RATE_TOLERANCE * period:
+    if len(spacing) >= MIN_TIMESTEPS and abs(np.median(spacing) - period) > RATE_TOLERANCE * period:
         raise ValueError(
             f"action: expected {1e9 / period:.4g} Hz by the Spec, "
             f"got {1e9 / np.median(spacing):.4g} Hz"
@@ -65,11 +51,25 @@ def action_times(stamps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarra
     return np.repeat(times, repeats) + number * period, np.repeat(order, repeats)
 
 
-def grid(streams: Mapping[str, np.ndarray], period: int) -> np.ndarray:
-    """Times (T,) one `period` apart, from where every stream has begun to where the last ends."""
+def grid(streams: Mapping[str, np.ndarray], joints: np.ndarray, period: int) -> np.ndarray:
+    """Times (T,) whole periods apart, from where every stream has begun to where the last ends.
+
+    joints: stamps (n,). Where they are silent for longer than a message may be old there are none,
+    so that their number follows from that of the messages, not from what a wrong stamp says.
+    """
     begin = max(int(stamps.min()) for stamps in streams.values())
     end = max(int(stamps.max()) for stamps in streams.values())
-    return np.arange(begin, end + 1, period, dtype=np.int64)
+    longest = round(MAX_AGE * 1e9)
+    ordered = np.sort(joints)
+    breaks = np.flatnonzero(np.diff(ordered) > longest + period) + 1
+    first = np.maximum(ordered[np.append(0, breaks)], begin)
+    last = np.minimum(ordered[np.append(breaks - 1, len(ordered) - 1)] + longest, end)
+    ticks = [
+        np.arange(-((begin - one) // period), (other - begin) // period + 1, dtype=np.int64)
+        for one, other in zip(first.tolist(), last.tolist())
+        if other >= one
+    ]
+    return begin + period * np.unique(np.concatenate([np.zeros(0, np.int64), *ticks]))
 
 
 def newest(stamps: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

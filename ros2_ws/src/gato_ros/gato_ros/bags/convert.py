@@ -26,7 +26,6 @@ from gato_core.importers import robomimic as hdf5
 from gato_core.importers.admission import Doubts, Present, check_limits, place
 from gato_core.spec import PATCH_SIZE, Spec
 from gato_ros.bags import alignment, reader
-from gato_ros.bags import topics as bag_topics
 from gato_sim.run.progress import Progress
 
 
@@ -187,7 +186,7 @@ def _spec(config: ConvertConfig, kind: str) -> Spec:
         return draft_spec.load(config.spec)
     if kind == "bag":
         with bags.Bag(bags.recordings(config.source)[0]) as bag:
-            if (spec := bag_topics.recorded_spec(bag)) is not None:
+            if (spec := bag.spec()) is not None:
                 return spec
     raise ValueError(
         f"{config.source}: expected --spec, for the source does not say units and limits; "
@@ -243,7 +242,7 @@ def _recorded(
         with bags.Bag(path) as bag:
             plan = reader.plan(bag, spec, topics)
             reports.append(plan.report)
-            lines = _warnings(bag, plan.report, config.unknown_is_success)
+            lines = plan.warnings + _warnings(bag, plan.report, config.unknown_is_success)
             _warn(f"{path.name}: {line}" for line in lines)
             for episode in reader.episodes(plan, config.task, config.unknown_is_success):
                 yield done, episode

@@ -10,13 +10,14 @@ import numpy as np
 from rosbags.typesys import Stores, get_typestore
 
 from gato_core.episode import Episode
+from gato_core.importers.bags import JOINT_STATE, TIME
 from gato_core.spec import Continuous, Image, Spec
-from gato_ros.bags.topics import ACTION, EPISODE_START, JOINT_STATE, OBJECTS
+from gato_ros.bags.topics import ACTION, EPISODE_START, OBJECTS
 from gato_ros.bags.writer import BagWriter, Topic
 from gato_ros.common import ingest
 from gato_sim.arm.sawyer import GRIPPER_LIMIT
 
-IMAGE, TIME = "sensor_msgs/msg/Image", "builtin_interfaces/msg/Time"
+IMAGE = "sensor_msgs/msg/Image"
 TYPES = get_typestore(Stores.ROS2_KILTED)
 FIELDS = ("position", "velocity", "effort")
 

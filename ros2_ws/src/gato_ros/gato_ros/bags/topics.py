@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from gato_core.importers.bags import TIME, Bag
+from gato_core.importers.bags import JOINT_STATE, TIME, Bag, Times
 from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Discrete, Image, Spec
+from gato_ros.bags import joint_groups
+from gato_ros.bags.joint_groups import JointGroup
 from gato_ros.common import ingest
 from gato_ros.common.ingest import Crop, Gripper
 from gato_ros.common.reading import joint_values, trajectory_values
 
 ACTION, EPISODE_START = "action", "episode_start"
 OBJECTS = ("triplets", "objects")  # what a recording of the simulated robot says it showed
-JOINT_STATE = "sensor_msgs/msg/JointState"
 ARRAY = "std_msgs/msg/Float64MultiArray"
 TRAJECTORY = "trajectory_msgs/msg/JointTrajectory"
 _IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -31,14 +31,19 @@ _CAMERA_NAMES = ("{}/color", "{}/color/compressed", "{}/image_raw", "{}/image_ra
 
 @dataclass(frozen=True)
 class Sources:
-    """Topics by role: "joint_states", each camera, "action", perhaps "episode_start".
+    """Topics by role: joint states, each camera, "action", perhaps "episode_start".
 
-    crops: of the cameras whose pictures are larger than the Spec's images.
+    joints: by role, of the topics above, those that carry joint states: one, or several where parts
+    of the robot publish theirs apart. times: by topic. crops: of the cameras whose pictures are
+    larger than the Spec's images. warnings: what somebody should know who trains on it.
     """
 
     topics: dict[str, str]
+    joints: dict[str, JointGroup]
+    times: dict[str, Times]
     crops: dict[str, Crop]
     gripper: Gripper
+    warnings: list[str]
 
 
 def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
@@ -47,35 +52,57 @@ def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
     Raises ValueError listing every topic, type, name, unit or rate that does not fit the Spec.
     """
     ingest.check_streams(spec)
-    cameras = ingest.camera_names(spec)
-    roles = [ingest.JOINT_STREAM, *cameras, ACTION, EPISODE_START]
-    if unknown := sorted(given.keys() - set(roles)):
-        raise ValueError(f"topics: expected roles of {roles}, got {unknown}")
-    topics = {role: _topic(bag, role, given) for role in roles}
-    problems = [line for role, topic in topics.items() for line in _unfit(bag, role, topic)]
-    found = {role: topic for role, topic in topics.items() if topic}
-    crops: dict[str, Crop] = {}
-    if not problems:
-        messages = bag.messages({topic: [0] for topic in found.values()})
-        first = {topic: message for topic, _, message in messages}
-        problems = _differences(bag, spec, {role: first[t] for role, t in found.items()})
-        for camera in cameras:
-            image = spec.observation[f"{camera}{ingest.PIXELS}"]
-            if image_to_array(first[found[camera]]).shape != image.shape:
-                crops[camera] = image.crop
+    roles = [*ingest.camera_names(spec), ACTION, EPISODE_START]
+    if unknown := sorted(given.keys() - {ingest.JOINT_STREAM, *roles}):
+        raise ValueError(
+            f"topics: expected roles of {[ingest.JOINT_STREAM, *roles]}, got {unknown}"
+        )
+    joint_topics = _joint_topics(bag, given)
+    wanted = [(ingest.JOINT_STREAM, topic) for topic in joint_topics or [None]]
+    wanted += [(role, _topic(bag, role, given)) for role in roles]
+    _refuse(bag, [line for role, topic in wanted for line in _unfit(bag, role, topic)])
+    found = {role: topic for role, topic in wanted[max(1, len(joint_topics)) :] if topic}
+    times = bag.times({*joint_topics, *found.values()}, joint_topics)
+    gripper = _gripper(bag)
+    joints, problems = joint_groups.find(
+        {topic: times[topic] for topic in joint_topics},
+        ingest.needed_joints(spec, gripper),
+    )
+    topics = {role: group.topic for role, group in joints.items()} | found
+    first = {topic: one for topic, _, one in bag.messages({t: [0] for t in found.values()})}
+    _refuse(bag, problems + _differences(bag, spec, first[found[ACTION]]))
+    warnings = _command_warnings(bag, spec.action, found[ACTION], first[found[ACTION]])
+    return Sources(topics, joints, times, _crops(spec, found, first), gripper, warnings)
+
+
+def _refuse(bag: Bag, problems: list[str]) -> None:
     if problems:
         raise ValueError(f"{bag.path}: unlike the Spec:\n  " + "\n  ".join(problems))
-    return Sources(found, crops, _gripper(bag))
+
+
+def _crops(spec: Spec, topics: Mapping[str, str], first: Mapping[str, object]) -> dict[str, Crop]:
+    crops = {}
+    for camera in ingest.camera_names(spec):
+        image = spec.observation[f"{camera}{ingest.PIXELS}"]
+        try:
+            shape = image_to_array(first[topics[camera]]).shape
+        except ValueError as error:
+            raise ValueError(f"{camera}: {error}") from error
+        if shape != image.shape:
+            crops[camera] = image.crop
+    return crops
+
+
+def _command_warnings(bag: Bag, action: object, topic: str, first: object) -> list[str]:
+    field = _unit_field(action)
+    if is_ours(bag) or not hasattr(first, "velocity") or command_field(first, action) == field:
+        return []
+    return [f"{topic} has no {field}: its position is taken as the command in {action.unit}"]
 
 
 def is_ours(bag: Bag) -> bool:
     """Whether our recorder made it; docs/recording.md says what that means."""
     return "version" in bag.info
-
-
-def recorded_spec(bag: Bag) -> Spec | None:
-    """The Spec that our recorder put into the recording."""
-    return Spec.from_dict(json.loads(bag.info["spec"])) if "spec" in bag.info else None
 
 
 def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
@@ -101,8 +128,9 @@ def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
 def command_field(message: object, action: Continuous | Discrete) -> str:
     """Which field of a JointState holds a command: the unit's, unless it is empty or all NaN."""
     field = _unit_field(action)
-    says_nothing = not np.isfinite(getattr(message, field)).any()
-    return "position" if says_nothing and len(message.position) else field
+    stored = getattr(message, field)
+    says_something = len(stored) and np.isfinite(stored).any()
+    return field if says_something or not len(message.position) else "position"
 
 
 def _unit_field(action: Continuous | Discrete) -> str:
@@ -112,22 +140,41 @@ def _unit_field(action: Continuous | Discrete) -> str:
 def _gripper(bag: Bag) -> Gripper:
     """The gripper as the recorder noted it, or the benchmark's."""
     default = Gripper()
-    noted = bag.info.get("gripper_range", json.dumps([default.open, default.closed]))
-    return Gripper(bag.info.get("gripper_joint", default.joint), *json.loads(noted))
+    ends = bag.noted("gripper_range", [default.open, default.closed])
+    if len(ends) != 2 or not all(isinstance(one, int | float) for one in ends):
+        raise ValueError(f"{bag.path}: gripper_range: expected two numbers, got {ends}")
+    return Gripper(bag.info.get("gripper_joint", default.joint), *ends)
+
+
+def _joint_topics(bag: Bag, given: Mapping[str, str]) -> list[str]:
+    """As given, with commas between several, as noted, or all of the usual name and type."""
+    role = ingest.JOINT_STREAM
+    if (text := given.get(role) or bag.noted("topics", {}).get(role)) is not None:
+        return [_present(bag, name) for name in text.split(",")]
+    alike = _alike(bag, role)
+    fitting = [topic for topic in alike if bag.topics[topic] == JOINT_STATE and bag.counts[topic]]
+    return fitting if len(alike) > 1 else alike
 
 
 def _topic(bag: Bag, role: str, given: Mapping[str, str]) -> str | None:
     """As given, as our recorder noted, or the usual name in any namespace if only one has it."""
-    noted = json.loads(bag.info.get("topics", "{}"))
-    if (name := given.get(role) or noted.get(role)) is not None:
-        same = (topic for topic in bag.topics if topic.strip("/") == name.strip("/"))
-        return next(same, name)
+    if (name := given.get(role) or bag.noted("topics", {}).get(role)) is not None:
+        return _present(bag, name)
     usual = [role] if role in _TYPES else [pattern.format(role) for pattern in _CAMERA_NAMES]
     for name in usual:
-        alike = [topic for topic in bag.topics if f"/{topic.strip('/')}".endswith(f"/{name}")]
-        if len(alike) == 1:
+        if len(alike := _alike(bag, name)) == 1:
             return alike[0]
     return None
+
+
+def _alike(bag: Bag, name: str) -> list[str]:
+    return [topic for topic in bag.topics if f"/{topic.strip('/')}".endswith(f"/{name}")]
+
+
+def _present(bag: Bag, name: str) -> str:
+    """The topic as the recording writes it, or as it was given if there is none."""
+    same = (topic for topic in bag.topics if topic.strip("/") == name.strip().strip("/"))
+    return next(same, name)
 
 
 def _unfit(bag: Bag, role: str, topic: str | None) -> list[str]:
@@ -145,23 +192,13 @@ def _unfit(bag: Bag, role: str, topic: str | None) -> list[str]:
     return []
 
 
-def _differences(bag: Bag, spec: Spec, first: Mapping[str, object]) -> list[str]:
-    """Joints, action names, units, limits and rate that the recording has otherwise."""
-    lines = []
-    joints = first[ingest.JOINT_STREAM]
-    for key, modality in spec.observation.items():
-        if isinstance(modality, Continuous) and modality.unit in ingest.JOINT_FIELDS:
-            lines += _missing(key, modality.names, joints.name)
-    action = first[ACTION]
+def _differences(bag: Bag, spec: Spec, action: object) -> list[str]:
+    """Action names, units, limits and rate that the recording has otherwise."""
     names = getattr(action, "name", getattr(action, "joint_names", spec.action.names))
-    lines += _missing(ACTION, spec.action.names, names)
-    if (recorded := recorded_spec(bag)) is not None:
+    is_there = set(spec.action.names) <= set(names)
+    lines = [] if is_there else [f"action: expected {list(spec.action.names)}, got {list(names)}"]
+    if (recorded := bag.spec()) is not None:
         nothing = {"-": Image(16, 16)}  # the observation is in the messages
         ours = Spec(nothing, spec.action, spec.control_timestep)
         lines += ours.differences(Spec(nothing, recorded.action, recorded.control_timestep))
     return lines
-
-
-def _missing(key: str, expected: Sequence[str], got: Sequence[str]) -> list[str]:
-    is_there = set(expected) <= set(got)
-    return [] if is_there else [f"{key}: expected {list(expected)}, got {list(got)}"]

@@ -19,7 +19,7 @@ from gato_core.importers.pictures import image_to_array
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.common.reading import joint_values
 from gato_sim.arm.controller import Controller
-from gato_sim.arm.sawyer import GRIPPER_LIMIT
+from gato_sim.arm.sawyer import GRIPPER_LIMIT, JOINT_NAMES
 from gato_sim.domains.rgb_stacking.simulation import FINGER_RANGE
 from gato_sim.domains.rgb_stacking.tasks import downward
 
@@ -93,6 +93,19 @@ def check_streams(spec: Spec) -> None:
             )
     if problems:
         raise ValueError("observation:\n  " + "\n  ".join(problems))
+
+
+def needed_joints(spec: Spec, gripper: Gripper) -> dict[str, list[str]]:
+    """The joints that each observation is made of, by its key."""
+    needed: dict[str, list[str]] = {}
+    for key, modality in spec.observation.items():
+        if key == GRIPPER_ANGLE:
+            needed[key] = [gripper.joint]
+        elif key.endswith(PINCH_POSE):
+            needed[key] = list(JOINT_NAMES)
+        elif isinstance(modality, Continuous):
+            needed[key] = list(modality.names)
+    return needed
 
 
 def _is_computed(key: str) -> bool:

@@ -6,8 +6,10 @@ come out as the same arrays.
 
 from __future__ import annotations
 
+import array
 import functools
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from trajectory_msgs.msg import JointTrajectory
 
 NANOSECONDS = 1_000_000_000
+JOINT_STATE_FIELDS = ("position", "velocity", "effort")
 MAX_JOINTS = 1000  # whoever sends more means no good
 
 
@@ -50,6 +53,31 @@ def joint_values(message: JointState, names: Sequence[str], field: str) -> np.nd
             f"joint state: expected finite {field} values, got NaN or infinity in {bad}"
         )
     return values
+
+
+def merged_joints(parts: Sequence[tuple[Collection[str], JointState]]) -> JointState:
+    """One JointState of several: of each part the joints named with it, a later part's word last.
+
+    A field that a part does not have is NaN for its joints. The header is the last part's.
+    """
+    found: dict[str, tuple[float, float, float]] = {}
+    for names, message in parts:
+        columns = [_column(message, field) for field in JOINT_STATE_FIELDS]
+        found |= {row[0]: row[1:] for row in zip(message.name, *columns) if row[0] in names}
+    columns = zip(*found.values()) if found else ((), (), ())
+    fields = {field: array.array("d", column) for field, column in zip(JOINT_STATE_FIELDS, columns)}
+    last = parts[-1][1]
+    return type(last)(header=last.header, name=list(found), **fields)
+
+
+def _column(message: JointState, field: str) -> Sequence[float]:
+    stored = getattr(message, field)
+    if len(stored) not in (0, len(message.name)):
+        raise ValueError(
+            f"joint state: expected a {field} for each of {len(message.name)} names, "
+            f"got {len(stored)}"
+        )
+    return stored if len(stored) else [math.nan] * len(message.name)
 
 
 @functools.lru_cache(maxsize=16)  # a robot sends its names in one order or a few
