@@ -147,6 +147,8 @@ class Dataset:
         table = self.info["features"]
         executed = EXECUTED in table
         own = {*self._columns.values(), ACTION} | ({EXECUTED} if executed else set())
+        # words that no column holds are the episode's task
+        own -= {self._columns[key] for key in self.spec.words("", 0)} - table.keys()
         cameras = [n for n in own if n in table and table[n]["dtype"] in ("image", "video")]
         self._cameras = {name: tuple(table[name]["shape"]) for name in sorted(cameras)}
         extra = {name for name in table if name.startswith(PRIVILEGED)} | {REWARD}
@@ -211,11 +213,13 @@ class Dataset:
         return frames
 
     def _to_episode(self, row: Mapping, arrays: Mapping[str, np.ndarray]) -> Episode:
+        action = arrays[ACTION]
         observation = {
-            key: arrays[STATE][:, self._slices[key]] if key in self._slices else arrays[name]
+            key: arrays[STATE][:, self._slices[key]] if key in self._slices else arrays.get(name)
             for key, name in self._columns.items()
         }
-        action = arrays[ACTION]
+        words = self.spec.words(row["gato/task"], len(action))
+        observation |= {key: words[key] for key in words if observation[key] is None}
         rewards = arrays.get(REWARD, np.zeros((len(action), 1), np.float32))
         return Episode(
             observation=observation,

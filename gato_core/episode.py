@@ -13,7 +13,8 @@ from gato_core.spec import Spec
 class Episode:
     """Arrays over T timesteps of one episode.
 
-    observation: {key: (T, *shape)} exactly as the Spec's modalities say, before each action.
+    observation: {key: (T, *shape)} exactly as the Spec's modalities say, before each action; Text
+    is strings (T,).
     action: float32 (T, A), the label a policy should imitate, in the Spec's unit.
     executed: like action, what the robot did instead, where noise or another policy acted; None
     where nobody says, and then it did the action.

@@ -137,7 +137,10 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Text:
-    """A string of exactly `num_tokens` SentencePiece ids once padded or cropped."""
+    """A string, or its ids: exactly `num_tokens` of a vocabulary, once padded or cut.
+
+    Datasets and users have the words; which ids they are, only a network's vocabulary says.
+    """
 
     num_tokens: int
 
@@ -146,13 +149,17 @@ class Text:
         return (self.num_tokens,)
 
     def check(self, name: str, value: np.ndarray) -> None:
-        """Raises ValueError unless value is an integer vector of this length."""
+        """Raises ValueError unless value is a string or an integer vector of this length."""
+        if isinstance(value, str):
+            return
         if (
             not isinstance(value, np.ndarray)
             or value.dtype.kind not in "iu"
             or value.shape != self.shape
         ):
-            raise ValueError(f"{name}: expected integer ids {self.shape}, got {_describe(value)}")
+            raise ValueError(
+                f"{name}: expected a string or integer ids {self.shape}, got {_describe(value)}"
+            )
 
 
 Modality = Image | Continuous | Discrete | Text
@@ -192,6 +199,11 @@ class Spec:
     def tokens_per_timestep(self) -> int:
         """Observation tokens, one separator and the action tokens: a constant for a Spec."""
         return self.num_observation_tokens + 1 + self.num_action_tokens
+
+    def words(self, task: str, num_timesteps: int) -> dict[str, np.ndarray]:
+        """{key: strings (T,)}: what is to be done, in every observation that is Text."""
+        keys = [key for key, modality in self.observation.items() if isinstance(modality, Text)]
+        return {key: np.full(num_timesteps, task, object) for key in keys}
 
     def check_observation(self, observation: Mapping[str, np.ndarray]) -> None:
         """Raises KeyError or ValueError naming each missing, surplus or malformed entry."""

@@ -157,7 +157,7 @@ class Tokenizer:
     def encode_observation(self, observation: Mapping[str, np.ndarray]) -> Tokens[np.ndarray]:
         """One observation and its separator, batch of one: what precedes the action."""
         end = self.spec.num_observation_tokens + 1
-        now = {key: value[None, None] for key, value in observation.items()}
+        now = {key: np.asarray(value)[None, None] for key, value in observation.items()}
         id = np.tile(self._id[:end], (1, 1, 1))
         patch = self._encode_observations(now, id)
         return self._tokens(id, patch)
@@ -171,8 +171,8 @@ class Tokenizer:
     ) -> Tokens[np.ndarray]:
         """Timesteps (..., T, *shape) of each key and actions (..., T, A) to (..., T * K) tokens.
 
-        `...` is () or (batch,), K the tokens of a timestep. Targets are the action tokens, and
-        text if asked.
+        `...` is () or (batch,), K the tokens of a timestep; Text may be strings (..., T). Targets
+        are the action tokens, and text if asked.
         """
         lead = action.shape[:-1]
         id = np.broadcast_to(self._id, (*lead, len(self._id))).copy()
@@ -212,9 +212,11 @@ class Tokenizer:
             if isinstance(modality, Image):
                 images.append(patches(observation[key]))
             else:
+                value = observation[key]
                 if isinstance(modality, Text):
-                    _check_text(key, observation[key], self.vocabulary)
-                id[..., self._slices[key]] = _encode(modality, observation[key], self.vocabulary)
+                    value = _text_ids(value, modality.num_tokens, self.vocabulary)
+                    _check_text(key, value, self.vocabulary)
+                id[..., self._slices[key]] = _encode(modality, value, self.vocabulary)
         if not images:
             return np.empty((0, PATCH_SIZE, PATCH_SIZE, 3), np.uint8)
         return np.concatenate(images, axis=-4).reshape(-1, PATCH_SIZE, PATCH_SIZE, 3)
@@ -250,6 +252,17 @@ def _slices(spec: Spec) -> dict[str, slice]:
         slices[key] = slice(start, start + modality.num_tokens)
         start += modality.num_tokens
     return slices
+
+
+def _text_ids(value: np.ndarray, num_tokens: int, vocabulary: Vocabulary) -> np.ndarray:
+    """Strings (...,) to ids (..., num_tokens); ids stay as they are."""
+    if value.dtype.kind not in "OU":
+        return value
+    from gato_core.text import pieces  # robots without words do without SentencePiece
+
+    words, index = np.unique(value, return_inverse=True)
+    ids = np.stack([pieces.fit(str(one), num_tokens, vocabulary) for one in words])
+    return ids[index.reshape(value.shape)]
 
 
 def _check_text(name: str, ids: np.ndarray, vocabulary: Vocabulary) -> None:

@@ -3,7 +3,7 @@
 Layout of one row (timestep), for a Spec with cameras, continuous and integer observations:
     observation.images.<camera>   PNG bytes, RGB           one per Image
     observation.state             float32, concatenated    all Continuous, in key order
-    observation.<key>             int64                    one per Discrete or Text
+    observation.<key>             int64, string            one per Discrete, one per Text
     action                        float32 or int64
     executed                      like action              what was done, where it was recorded
     privileged.<key>              float32                  simulator truth, never an observation
@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gato_core.episode import Episode
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import Continuous, Image, Spec, Text
 
 STATE = "observation.state"
 ACTION = "action"
@@ -87,6 +87,8 @@ def features(
         if isinstance(modality, Image):
             axes = ["height", "width", "channels"]
             table[names[key]] = _feature("image", modality.shape, axes)
+        elif isinstance(modality, Text):
+            table[names[key]] = _feature("string", (1,), None)
         elif not isinstance(modality, Continuous):
             labels = [f"{key}/{i}" for i in range(modality.num_tokens)]
             table[names[key]] = _feature("int64", modality.shape, labels)
@@ -118,7 +120,7 @@ def differences(
         ours, theirs = expected[name], got[name]
         kind = "image" if theirs["dtype"] == "video" else theirs["dtype"]
         named = None if ours["dtype"] == "image" else labels(theirs)
-        plain = [label.rsplit("/", 1)[-1] for label in ours["names"]]
+        plain = [label.rsplit("/", 1)[-1] for label in ours["names"] or []]
         for what, wanted, found in (
             ("dtype", ours["dtype"], kind),
             ("shape", ours["shape"], list(theirs["shape"])),
@@ -181,6 +183,11 @@ def columns(episode: Episode, spec: Spec) -> dict[str, np.ndarray]:
     for key, name in feature_names(spec).items():
         if name != STATE:
             arrays[name] = np.asarray(episode.observation[key])
+            if isinstance(spec.observation[key], Text) and arrays[name].dtype.kind not in "OU":
+                raise ValueError(
+                    f"{key}: expected strings, which a dataset keeps for any vocabulary, got "
+                    f"{arrays[name].dtype}"
+                )
     if slices := state_slices(spec):
         parts = [np.asarray(episode.observation[key], np.float32) for key in slices]
         arrays[STATE] = np.concatenate(parts, axis=1)
@@ -223,6 +230,18 @@ def to_numpy(column: pa.Array, shape: list[int], where: str) -> np.ndarray:
             f"{column.null_count or values.null_count} of them nothing"
         )
     return values.to_numpy(zero_copy_only=False).reshape(-1, *shape)
+
+
+def to_strings(column: pa.Array, where: str) -> np.ndarray:
+    """Strings (T,), equal ones as one object. Raises ValueError naming `where` for others."""
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if not is_text or column.null_count:
+        raise ValueError(
+            f"{where}: expected strings, got {column.type}, {column.null_count} of them nothing"
+        )
+    encoded = column.dictionary_encode()
+    words = np.array(encoded.dictionary.to_pylist(), object)
+    return words[encoded.indices.to_numpy()]
 
 
 def index_columns(row: Mapping, frames_per_second: int) -> dict[str, np.ndarray]:

@@ -70,7 +70,7 @@ class EpisodeFiles:
         return sum(path.stat().st_size for path in self._groups)
 
     def read(self, i: int, names: Sequence[str]) -> dict[str, np.ndarray | pa.Array]:
-        """Features of the i-th episode: numbers as (T, n), images as their encoded bytes."""
+        """Features of the i-th episode: numbers (T, n), strings (T,), images' encoded bytes."""
         place = self._places[i]
         path, begins = place.path, self._groups[place.path]
         first = int(np.searchsorted(begins, place.rows.min(), side="right")) - 1
@@ -156,6 +156,8 @@ class EpisodeFiles:
     def _values(self, table: pa.Table, name: str, where: str) -> np.ndarray | pa.Array:
         column = table.column(name).combine_chunks()
         feature = self.info["features"].get(name, {"dtype": "", "shape": [1]})
+        if feature["dtype"] == "string":
+            return features.to_strings(column, where)
         if feature["dtype"] != "image":
             return features.to_numpy(column, feature["shape"], where)
         kinds = (pa.types.is_struct, pa.types.is_binary, pa.types.is_large_binary)

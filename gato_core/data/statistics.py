@@ -11,12 +11,14 @@ NUM_IMAGES_FOR_STATISTICS = 16
 
 
 def of_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, dict[str, list]]:
-    """min, max, mean, std, count and quantiles of each feature over time.
+    """min, max, mean, std, count and quantiles of each feature over time, but of words.
 
     Images: per channel in [0, 1], shape (3, 1, 1), from a sample of frames and pixels, as LeRobot.
     """
     result = {}
     for name, array in arrays.items():
+        if array.dtype.kind in "OU":
+            continue
         if array.ndim == 4:
             frames = np.linspace(0, len(array) - 1, NUM_IMAGES_FOR_STATISTICS).round().astype(int)
             pixels = array[np.unique(frames), ::4, ::4].reshape(-1, 3) / 255.0

@@ -19,7 +19,7 @@ from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
 from gato_core.importers.admission import typed
-from gato_core.spec import Continuous, Image, Modality, Spec
+from gato_core.spec import Continuous, Image, Modality, Spec, Text
 
 OBSERVATION = "observation."
 CAMERAS = ("observation.images.", OBSERVATION, "")  # what may stand before a camera's name
@@ -67,9 +67,11 @@ def episodes(files: EpisodeFiles, spec: Spec) -> Iterator[Episode]:
             if columns is not None
         }
         action = vectors.pop(ACTION)
+        words = spec.words(row["gato/task"], len(action))
         reward = numbers.get(REWARD, np.zeros((len(action), 1)))[:, 0]
         yield Episode(
             vectors
+            | words
             | {key: _images(files, i, where[key][0], image) for key, image in _cameras(spec)},
             action,
             reward.astype(np.float32),
@@ -89,6 +91,8 @@ def sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] |
     """
     table, found, problems = files.info["features"], {}, []
     for key, modality in {**spec.observation, ACTION: spec.action}.items():
+        if isinstance(modality, Text):
+            continue  # the episode's task
         if isinstance(modality, Image):
             names = _camera_names(key)
             name = next((n for n in names if n in table and is_camera(table[n])), None)

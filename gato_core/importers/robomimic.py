@@ -27,7 +27,7 @@ from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
 from gato_core.importers.admission import typed
-from gato_core.spec import Image, Spec
+from gato_core.spec import Image, Spec, Text
 
 SUFFIXES = (".hdf5", ".h5")
 ROBOSUITE_RATE = 20.0  # Hz, where the file tells none
@@ -94,6 +94,8 @@ class DemonstrationFile:
         obs = self.observations(demo)
         found, problems = {}, []
         for key, modality in spec.observation.items():
+            if isinstance(modality, Text):
+                continue  # the file's task
             names = [key, key.replace("/", "_")]
             if isinstance(modality, Image):
                 camera = key.removesuffix("/pixels")
@@ -263,19 +265,19 @@ def episodes(file: DemonstrationFile, spec: Spec) -> Iterator[Episode]:
     check(file, spec)
     for demo, success in zip(file.demos, file.successes):
         names, observation = file.names(demo, spec), {}
-        for key, modality in spec.observation.items():
-            array = file.array(demo, f"obs/{names[key]}")
+        for key, name in names.items():
+            array, modality = file.array(demo, f"obs/{name}"), spec.observation[key]
             if isinstance(modality, Image):
-                array = fit_images.fitted(array, modality, f"{file.path}: {demo}: {names[key]}")
+                array = fit_images.fitted(array, modality, f"{file.path}: {demo}: {name}")
             else:
-                array = typed(_rows(array), modality, f"{file.path}: {demo}: {names[key]}")
+                array = typed(_rows(array), modality, f"{file.path}: {demo}: {name}")
             observation[key] = array
         action = typed(_rows(file.array(demo, "actions")), spec.action, f"{file.path}: {demo}")
         reward = np.zeros(len(action), np.float32)
         if file._has(demo, "rewards"):
             reward = file.array(demo, "rewards").ravel().astype(np.float32)
         yield Episode(
-            observation,
+            observation | spec.words(file.task, len(action)),
             action,
             reward,
             task=file.task,

@@ -92,7 +92,7 @@ def test_a_malformed_value_is_refused_by_name(observation, key, value, message):
 def test_discrete_values_and_text_are_checked():
     with pytest.raises(ValueError, match=r"buttons: expected values in \[0, 4\)"):
         Discrete(4, ("a", "b")).check("buttons", np.array([0, 4]))
-    with pytest.raises(ValueError, match=r"words: expected integer ids \(3,\)"):
+    with pytest.raises(ValueError, match=r"words: expected a string or integer ids \(3,\)"):
         Text(3).check("words", np.zeros(3, np.float32))
 
 

@@ -5,6 +5,7 @@ import pytest
 from core_examples import BENCHMARK, SMALL, continuous, observations, values
 
 from gato_core.spec import Continuous, Discrete, Image, Spec, Text
+from gato_core.text import pieces
 from gato_core.tokenizer import (
     ACTION_POSITION,
     NO_POSITION,
@@ -81,6 +82,28 @@ def test_text_is_a_target_when_asked(rng):
     tokens = tokenizer.encode_timesteps(observation, action, text_is_target=True)
     first = [False, True, True, True, False, False, False, True]  # nothing precedes the first
     assert tokens.target.tolist() == [*first, True, *first[1:]]
+
+
+@pytest.mark.parametrize("name", pieces.SHIPPED)
+def test_words_are_the_ids_of_the_networks_own_vocabulary(rng, name):
+    """In an observation, in timesteps and in a batch of them; cut only with a warning."""
+    spec = Spec({"instruction": Text(6), "joints": continuous(2)}, continuous(1), 0.05)
+    vocabulary = pieces.SHIPPED[name]
+    tokenizer = Tokenizer(spec, vocabulary)
+    said = np.array([["lift the cube", "lift the cube", "open"], ["open"] * 3], object)
+    ids = np.stack([[pieces.fit(one, 6, vocabulary) for one in row] for row in said])
+    others = {"joints": values(continuous(2), rng, 2, 3)}
+    action = values(spec.action, rng, 2, 3)
+    for words in (said, said.astype(str)):
+        got = tokenizer.encode_timesteps(others | {"instruction": words}, action)
+        expected = tokenizer.encode_timesteps(others | {"instruction": ids}, action)
+        assert np.array_equal(got.id, expected.id)
+    joints = {"joints": others["joints"][0, 0]}
+    spec.check_observation(joints | {"instruction": "lift the cube"})
+    now = tokenizer.encode_observation(joints | {"instruction": "lift the cube"})
+    assert np.array_equal(now.id[0, :6], ids[0, 0])
+    with pytest.warns(UserWarning, match="expected at most 6 tokens"):
+        tokenizer.encode_observation(joints | {"instruction": "red green blue " * 3})
 
 
 def test_timesteps_of_a_batch_equal_those_encoded_one_by_one(rng):
