@@ -17,7 +17,7 @@ PACKAGES = {
 MODULES = {  # where each package's programs lie
     "gato_core": [ROOT / name for name in ("gato_core", "sim", "training")],
     "gato_ros": [SOURCES / "gato_ros/gato_ros"],
-    "gato_bringup": [SOURCES / "gato_bringup/launch"],
+    "gato_bringup": [ROOT / "launch"],
 }
 OURS = {"gato_core": "gato_core", "gato_sim": "gato_core", "gato_training": "gato_core"}
 KEYS = {  # rosdep's, of modules from elsewhere; ROS's own packages are named as they are imported

@@ -8,7 +8,6 @@ import ros_examples
 
 pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS 2 installation")
 
-from launch import LaunchContext, LaunchDescription, LaunchService
 from launch.actions import (
     DeclareLaunchArgument,
     IncludeLaunchDescription,
@@ -22,8 +21,9 @@ from launch.launch_description_sources import (
 from launch_ros.actions import Node
 
 from gato_ros.nodes import NODES
+from launch import LaunchContext, LaunchDescription, LaunchService
 
-LAUNCH_FILE = str(Path(__file__).parents[3] / "ros2_ws/src/gato_bringup/launch/stack.launch.py")
+LAUNCH_FILE = str(Path(__file__).parents[3] / "launch/stack.launch.py")
 
 
 @pytest.fixture(scope="module", autouse=True)
