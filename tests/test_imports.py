@@ -45,8 +45,7 @@ def test_rooms_import_only_along_the_arrows(room):
 
 # Wings that still need each other; nothing may be added.
 CIRCLES_LEFT = {
-    "gato_core": [{"text", "tools", "deploy", "policy", "baseline"}],
-    "gato_training": [{"sequences", "data"}, {"run_log", "run"}],
+    "gato_core": [{"tools", "deploy"}],
     "gato_ros": [{"robot", "policy"}],
 }
 
@@ -105,12 +104,15 @@ def test_no_modules_import_each_other(room):
 
 @pytest.mark.parametrize("room", FOLDERS)
 def test_no_wings_need_each_other(room):
-    """In functions neither: each wing, and each file in view, can be read on its own."""
-    places, between = _places(room), {}
+    """In functions neither: of two wings one can be read without the other."""
+    places = _places(room)
+    wings = {path.name for path in (ROOT / FOLDERS[room]).iterdir() if path.is_dir()}
+    between: dict[str, set[str]] = {}
     for module, imported in _edges(room, inside_functions=True).items():
-        here = between.setdefault(places[module], set())
-        here |= {places[other] for other in imported} - {places[module]}
-    assert sum(map(len, between.values())) > 10
+        if places[module] in wings:
+            here = between.setdefault(places[module], set())
+            here |= ({places[other] for other in imported} & wings) - {places[module]}
+    assert sum(map(len, between.values())) > 0
     for circle in _circles(between):
         assert any(circle <= known for known in CIRCLES_LEFT.get(room, ())), circle
 
