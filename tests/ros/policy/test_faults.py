@@ -179,6 +179,36 @@ def spoiled(value: float):
     return change
 
 
+def test_joint_states_of_arm_and_gripper_that_come_apart_are_merged(active):
+    """Each message alone lacks joints; the newest that arrived was taken, and the robot held."""
+    robot, sensors = active
+
+    def apart(message: JointState) -> JointState:
+        gripper = JointState(header=message.header, name=message.name[7:])
+        gripper.position = message.position[7:]
+        robot.publish(gripper, JOINTS)
+        del message.name[7:], message.position[7:]
+        return message
+
+    sensors.faults[JOINTS] = apart
+    for _ in range(5):
+        wait_until_moving(robot)  # the first gripper's message comes before the arm's
+    holds = report(robot)["num_holds"]
+    seen = len(robot.commands)
+    robot.wait(lambda: len(robot.commands) > seen + 20, "commands")
+    assert all(any(message.data) for message in robot.commands[seen:])
+    assert report(robot)["num_holds"] == holds
+
+    def arm_alone(message: JointState) -> JointState:
+        del message.name[7:], message.position[7:]
+        return message
+
+    sensors.faults[JOINTS] = arm_alone  # a gripper that falls silent
+    wait_until_held(robot, "finger_joint")
+    sensors.faults.clear()
+    wait_until_moving(robot)
+
+
 @pytest.mark.parametrize(
     "topic, fault, words",
     [

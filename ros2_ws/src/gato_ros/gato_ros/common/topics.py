@@ -26,6 +26,8 @@ CLOCK = "/clock"
 
 SENSOR = QoSProfile(depth=1)
 NEWEST_SAMPLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+# of several parts of a robot, which may all speak at once; they are merged
+NEWEST_PARTS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 COMMAND = QoSProfile(depth=1)
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

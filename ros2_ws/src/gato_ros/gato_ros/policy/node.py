@@ -30,6 +30,7 @@ from std_srvs.srv import Trigger
 from gato_core import checkpoint
 from gato_core.policy import GatoPolicy
 from gato_ros.common import cadence, conversion, diagnostics, ingest, paths, realtime, topics
+from gato_ros.common.joint_parts import JointParts
 from gato_ros.common.stopping import Stop
 from gato_ros.policy import parameters as policy_parameters
 from gato_ros.policy.control import Control
@@ -179,8 +180,8 @@ class PolicyNode(LifecycleNode):
         return publisher
 
     def _create_inputs(self) -> None:
-        newest = topics.NEWEST_SAMPLE
-        inputs = [(JointState, topics.JOINT_STATES, self._store(ingest.JOINT_STREAM), newest)]
+        newest, joints = topics.NEWEST_SAMPLE, self._store(ingest.JOINT_STREAM, self._merged())
+        inputs = [(JointState, topics.JOINT_STATES, joints, topics.NEWEST_PARTS)]
         image_type, suffix = {
             "raw": (Image, ""),
             "compressed": (CompressedImage, "/compressed"),
@@ -205,8 +206,18 @@ class PolicyNode(LifecycleNode):
 
     # Callbacks, in the background thread: they store and return.
 
-    def _store(self, stream: str) -> Callable[[Message], None]:
+    def _merged(self) -> Callable[[JointState], JointState]:
+        """Merges the joint states of a robot whose parts publish them apart."""
+        robot, limits = self.control.robot, self.parameters.limits[ingest.JOINT_STREAM]
+        needed = ingest.needed_joints(self.control.spec, robot.gripper)
+        joints = {*robot.arm.joints, *(name for names in needed.values() for name in names)}
+        return JointParts(joints, limits.stamp or limits.arrival).merged
+
+    def _store(
+        self, stream: str, prepare: Callable[[Message], Message] = lambda same: same
+    ) -> Callable[[Message], None]:
         def store(message: Message) -> None:
+            message = prepare(message)
             stamp = conversion.nanoseconds(message.header.stamp)
             now = self.get_clock().now().nanoseconds
             self._latest.put(stream, Sample(message, stamp, now, time.monotonic_ns()))

@@ -13,18 +13,26 @@ _NEWEST = 512
 
 
 class Arrivals:
-    """Counts the messages of one topic and measures their rate by their own stamps."""
+    """Counts the messages of one topic and measures their rate by their own stamps.
 
-    def __init__(self) -> None:
+    recent: the newest messages, as many as shall be kept.
+    """
+
+    def __init__(self, num_kept: int = 1) -> None:
         self.count = 0
-        self.newest = b""
+        self.recent: deque[bytes] = deque(maxlen=num_kept)
         self._seen: deque[tuple[float, float]] = deque(maxlen=_NEWEST)  # arrival and stamp, s
 
     def add(self, data: bytes, arrival: float, stamp: float) -> None:
         """A message that arrived at `arrival` (monotonic) and bears `stamp`, both in s."""
         self.count += 1
-        self.newest = data
+        self.recent.append(data)
         self._seen.append((arrival, stamp))
+
+    @property
+    def newest(self) -> bytes:
+        """Nothing before the first message."""
+        return self.recent[-1] if self.recent else b""
 
     def rate(self, now: float) -> float:
         """Messages per second of the stamps' clock over the last two seconds; 0.0 when silent.

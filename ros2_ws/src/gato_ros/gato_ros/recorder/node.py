@@ -29,6 +29,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from gato_ros.bags.writer import BagWriter, Topic, repair, unfinished
 from gato_ros.common import ingest, topics
+from gato_ros.common.joint_parts import MAX_PARTS, JointParts
 from gato_ros.common.stopping import Stop
 from gato_ros.recorder import arrivals, parameters
 from gato_sim.arm.controller import Controller
@@ -93,7 +94,7 @@ class RecorderNode(Node):
         events = SubscriptionEventCallbacks(message_lost=self._on_lost)
         name = self.resolve_topic_name(topic)
         self.roles[role], self._types[name] = name, message_type
-        self.arrivals[name] = arrivals.Arrivals()
+        self.arrivals[name] = arrivals.Arrivals(MAX_PARTS if role == "joint_states" else 1)
         self.create_subscription(
             message_type, topic, partial(self._on_message, name), qos, raw=True,
             event_callbacks=events,
@@ -218,11 +219,20 @@ class RecorderNode(Node):
         """How the newest messages depart from the Spec: what reads them live reads bags too."""
         streams = ("joint_states", *self.parameters.cameras)
         messages = {role: self._newest(role) for role in streams}
+        messages["joint_states"] = self._newest_joints()
         try:
             ingest.observation(messages, self.spec, self._controller, self.parameters.gripper)
         except (ValueError, KeyError) as error:
             return [str(error)]
         return []
+
+    def _newest_joints(self) -> JointState:
+        """Of all parts of the robot that publish theirs apart."""
+        needed = ingest.needed_joints(self.spec, self.parameters.gripper)
+        parts = JointParts({one for names in needed.values() for one in names}, arrivals.SILENCE)
+        for data in self.arrivals[self.roles["joint_states"]].recent:
+            joints = parts.merged(deserialize_message(data, JointState))
+        return joints
 
     def _disk_problems(self) -> list[str]:
         free, needed = self._free_gb(), self.parameters.min_free_gb

@@ -68,7 +68,7 @@ class TeleopNode(Node):
         self._words = ""
         self._recorder, self._episode = {}, {}
         self.create_subscription(
-            JointState, topics.JOINT_STATES, self._on_state, topics.NEWEST_SAMPLE
+            JointState, topics.JOINT_STATES, self._on_state, topics.NEWEST_PARTS
         )
         self.create_subscription(Time, topics.EPISODE_START, self._on_episode, topics.LATCHED)
         self.create_subscription(Bool, topics.STOP, self._on_stop, topics.COMMAND)
@@ -84,6 +84,8 @@ class TeleopNode(Node):
     # Callbacks, in the background thread.
 
     def _on_state(self, message: JointState) -> None:
+        if set(message.name).isdisjoint(self._robot.arm.joints):
+            return  # the gripper's alone
         with self._arrived:
             self._state = message
             self._arrived.notify_all()

@@ -103,7 +103,7 @@ class ViewerNode(Node):
         self._arrived(topics.JOINT_STATES)
         self._unanswered = time.monotonic()
         velocities = message.velocity or [0.0] * len(message.name)
-        self._joints = {
+        self._joints = self._joints | {  # parts of a robot may publish theirs apart
             name: {"position": position, "velocity": velocity, "limits": LIMITS.get(name)}
             for name, position, velocity in zip(message.name, message.position, velocities)
         }
