@@ -30,7 +30,7 @@ test-jazzy: $(JAZZY)/.installed
 		$(JAZZY)/bin/python -m pytest $(or $(ARGS),tests/ros)
 
 lint: install
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 install: .venv/.installed
 

@@ -41,7 +41,7 @@ EXTRAS = {
     "text": ["sentencepiece", "pillow>=11"],
     "ros": ROS,
     "test": ["pytest", "pytest-xdist", "hypothesis", "catkin_pkg"],
-    "dev": ["pytest", "pytest-xdist", "hypothesis", "catkin_pkg", "ruff", "pre-commit"],
+    "dev": ["pytest", "pytest-xdist", "hypothesis", "catkin_pkg", "ruff", "mypy", "pre-commit"],
 }
 EXTRAS["all"] = sorted(
     {one for name, extra in EXTRAS.items() if name not in ("onnx-gpu", "cluster") for one in extra}
@@ -57,7 +57,11 @@ setup(
     python_requires=">=3.10",
     packages=packages,
     package_dir={"gato_sim": "sim", "gato_training": "training"},
-    package_data={"gato_core": ["text/*.model", "text/*.json"]},
+    package_data={
+        "gato_core": ["py.typed", "text/*.model", "text/*.json"],
+        "gato_sim": ["py.typed"],
+        "gato_training": ["py.typed"],
+    },
     install_requires=[
         "numpy>=2",
         "opencv-python-headless",

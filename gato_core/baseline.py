@@ -64,8 +64,7 @@ class Actor(nn.Module):
 
     def __init__(self, spec: Spec, config: BaselineConfig) -> None:
         super().__init__()
-        _check(spec)
-        self.spec, self.config = spec, config
+        self.spec, self.config, self.action = spec, config, _checked(spec)
         self.encoder = Encoder(spec, config)
         self.num_actions = len(spec.action.names)
         self.head = nn.Linear(config.width, config.num_components * (1 + 2 * self.num_actions))
@@ -106,7 +105,7 @@ class BaselinePolicy:
         now = {key: value[None] for key, value in observation.items()}
         inputs = to_inputs(self.spec, now)
         action = self._sample(inputs) if self.temperature else self.actor.best(*inputs)
-        return unscaled(self.spec.action, action[0].numpy())
+        return unscaled(self.actor.action, action[0].numpy())
 
     def _sample(self, inputs: tuple[list[Tensor], Tensor]) -> Tensor:
         """(1, A), all draws from this policy's own generator."""
@@ -186,7 +185,9 @@ def load(path: str | Path) -> tuple[Actor, dict]:
     if content.get("kind") not in KINDS:
         raise ValueError(f"{path}: expected kind {' or '.join(KINDS)}, got {content.get('kind')!r}")
     try:
-        sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()}
+        sizes: dict = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in content["model"].items()
+        }
         actor = Actor(Spec.from_dict(content["spec"]), BaselineConfig(**sizes)).eval()
         golden, sha256 = np.asarray(content["golden"]), content["weights_sha256"]
     except (KeyError, TypeError) as error:
@@ -224,9 +225,11 @@ def _cnn(image: Image, config: BaselineConfig) -> nn.Module:
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(size, config.width))
 
 
-def _check(spec: Spec) -> None:
+def _checked(spec: Spec) -> Continuous:
+    """The action. Raises ValueError for a Spec that no actor fits."""
     if not isinstance(spec.action, Continuous):
         raise ValueError(f"action: expected Continuous, got {type(spec.action).__name__}")
     for key, modality in spec.observation.items():
         if not isinstance(modality, Image | Continuous | Discrete):
             raise ValueError(f"{key}: expected no text, got {type(modality).__name__}")
+    return spec.action

@@ -214,12 +214,12 @@ class Dataset:
 
     def _to_episode(self, row: Mapping, arrays: Mapping[str, np.ndarray]) -> Episode:
         action = arrays[ACTION]
+        words = self.spec.words(row["gato/task"], len(action))
+        vectors = {key: arrays[STATE][:, part] for key, part in self._slices.items()}
         observation = {
-            key: arrays[STATE][:, self._slices[key]] if key in self._slices else arrays.get(name)
+            key: vectors[key] if key in vectors else arrays[name] if name in arrays else words[key]
             for key, name in self._columns.items()
         }
-        words = self.spec.words(row["gato/task"], len(action))
-        observation |= {key: words[key] for key in words if observation[key] is None}
         rewards = arrays.get(REWARD, np.zeros((len(action), 1), np.float32))
         return Episode(
             observation=observation,

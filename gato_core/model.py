@@ -19,6 +19,8 @@ from gato_core.positions import Places, follow, places, rotate, sinusoids
 from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
 from gato_core.vocab import ENGLISH, SMALL, Vocabulary
 
+ActionMode = Literal["autoregressive", "parallel"]
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -39,7 +41,7 @@ class ModelConfig:
     positions: Literal["relative", "rotary"]
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
     context_timesteps: int = 6
-    action_mode: Literal["autoregressive", "parallel"] = "autoregressive"
+    action_mode: ActionMode = "autoregressive"
     patch_channels: int = 64
     patch_stride: int = 4
     stochastic_depth: float = 0.0

@@ -226,9 +226,10 @@ class Spec:
         }
 
     @classmethod
-    def from_dict(cls, data: Mapping) -> Spec:
+    def from_dict(cls, data: object) -> Spec:
         """Inverts `to_dict`; ValueError naming what is missing, unknown or of another type."""
-        _check_fields("Spec", data, {"observation": "", "action": "", "control_timestep": "float"})
+        kinds = {"observation": "", "action": "", "control_timestep": "float"}
+        data = _check_fields("Spec", data, kinds)
         if not isinstance(data["observation"], Mapping):
             raise ValueError(f"observation: expected an object, got {data['observation']!r}")
         action = _modality_from_dict("action", data["action"])
@@ -293,21 +294,22 @@ def _modality_from_dict(key: str, data: object) -> Modality:
     if not (isinstance(name, str) and isinstance(data, Mapping) and name in _MODALITIES):
         raise ValueError(f"{key}: modality: expected one of {sorted(_MODALITIES)}, got {name!r}")
     fields = {k: v for k, v in data.items() if k != "modality"}
-    kinds = {field.name: field.type for field in dataclasses.fields(_MODALITIES[name])}
+    kinds = {field.name: str(field.type) for field in dataclasses.fields(_MODALITIES[name])}
     usual = {k: getattr(_MODALITIES[name], k) for k in kinds if hasattr(_MODALITIES[name], k)}
     _check_fields(f"{key}: {name}", usual | fields, kinds)
-    tuples = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    tuples: dict = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return _MODALITIES[name](**tuples)
 
 
-def _check_fields(where: str, data: object, kinds: Mapping[str, str]) -> None:
-    """Raises ValueError unless data holds these fields, of these types."""
+def _check_fields(where: str, data: object, kinds: Mapping[str, str]) -> Mapping:
+    """The data; raises ValueError unless it holds these fields, of these types."""
     if not isinstance(data, Mapping) or data.keys() != kinds.keys():
         got = list(data) if isinstance(data, Mapping) else repr(data)
         raise ValueError(f"{where}: expected {list(kinds)}, got {got}")
     for key, value in data.items():
         if not _is_of(value, kinds[key]):
             raise ValueError(f"{where}: {key}: expected {kinds[key]}, got {value!r}")
+    return data
 
 
 def _is_of(value: object, kind: str) -> bool:

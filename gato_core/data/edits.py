@@ -84,7 +84,8 @@ def trim(dataset: Dataset, still: float, lead: int) -> Edit:
     """
     if not 0 <= still < 1 or lead < 0:
         raise ValueError(f"still, lead: expected 0 <= still < 1 and lead >= 0, got {still}, {lead}")
-    pieces, cut, idle = [], {}, []
+    pieces, idle = [], []
+    cut: dict[int, int] = {}
     for i, length in enumerate(dataset.lengths.tolist()):
         start = first_motion(dataset, i, still)
         if start == length:
@@ -107,8 +108,8 @@ def relabel(dataset: Dataset, selection: Selection, task: str | None, success: b
     chosen, lines = set(selection.of(dataset)), []
     pieces = _whole(dataset, range(dataset.num_episodes))
     for i in sorted(chosen):
-        row, said = dataset.rows[i], {"task": task, "success": success}
-        said = {k: v for k, v in said.items() if v is not None and v != row[f"gato/{k}"]}
+        row, asked = dataset.rows[i], {"task": task, "success": success}
+        said: dict = {k: v for k, v in asked.items() if v not in (None, row[f"gato/{k}"])}
         pieces[i] = replace(pieces[i], **said)
         lines += [f"episode {i}: {k}: {row[f'gato/{k}']!r} becomes {v!r}" for k, v in said.items()]
     if not lines:
@@ -224,9 +225,10 @@ def _parts(dataset: Dataset, parts: Mapping[str, str], seed: int) -> dict[str, l
 def _widest(specs: Sequence[Spec]) -> Spec:
     """The first, with the widest limits that any has for the same vector."""
 
-    def widest(key: str | None, first: object) -> object:
-        same = [one.action if key is None else one.observation.get(key) for one in specs]
-        if not all(isinstance(m, Continuous) and m.names == first.names for m in same):
+    def widest(key: str | None, first: Continuous) -> Continuous:
+        theirs = [one.action if key is None else one.observation.get(key) for one in specs]
+        same = [m for m in theirs if isinstance(m, Continuous) and m.names == first.names]
+        if len(same) < len(specs):
             return first
         low = tuple(map(min, *(m.low for m in same)))
         return replace(first, low=low, high=tuple(map(max, *(m.high for m in same))))
@@ -235,7 +237,9 @@ def _widest(specs: Sequence[Spec]) -> Spec:
         key: widest(key, m) if isinstance(m, Continuous) else m
         for key, m in specs[0].observation.items()
     }
-    return replace(specs[0], observation=observation, action=widest(None, specs[0].action))
+    action = specs[0].action
+    action = widest(None, action) if isinstance(action, Continuous) else action
+    return replace(specs[0], observation=observation, action=action)
 
 
 def _shared(datasets: Sequence[Dataset]) -> list[str]:
@@ -244,8 +248,9 @@ def _shared(datasets: Sequence[Dataset]) -> list[str]:
     kinds = [dataset.info["robot_type"] for dataset in datasets]
     if len(set(kinds)) > 1:
         lines.append(f"robot_type: {kinds}: the first stays")
-    names = [set(dataset.privileged) for dataset in datasets]
-    if lost := sorted(set.union(*names) - set.intersection(*names)):
+    names: list[set[str]] = [set(dataset.privileged) for dataset in datasets]
+    every, common = set.union(*names), set.intersection(*names)
+    if lost := sorted(every - common):
         lines.append(f"privileged, not in all and left out: {', '.join(lost)}")
     has = [dataset.has_executed for dataset in datasets]
     if any(has) and not all(has):

@@ -92,7 +92,8 @@ def features(
         elif not isinstance(modality, Continuous):
             labels = [f"{key}/{i}" for i in range(modality.num_tokens)]
             table[names[key]] = _feature("int64", modality.shape, labels)
-    state = [f"{key}/{name}" for key in state_slices(spec) for name in spec.observation[key].names]
+    vectors = [(k, m) for k, m in spec.observation.items() if isinstance(m, Continuous)]
+    state = [f"{key}/{name}" for key, modality in vectors for name in modality.names]
     if state:
         table[STATE] = _feature("float32", (len(state),), state)
     dtype = "float32" if isinstance(spec.action, Continuous) else "int64"
@@ -142,7 +143,7 @@ def labels(feature: Mapping) -> list[str] | None:
     if isinstance(names, Mapping) and sorted(map(repr, names.values())) == sorted(
         map(repr, range(count))
     ):
-        pairs = [("", name) for name in sorted(names, key=names.get)]
+        pairs = [("", name) for name in sorted(names, key=names.__getitem__)]
     if pairs is None or len(pairs) != count:
         return None
     for choice in (
@@ -162,10 +163,11 @@ def places(feature: Mapping) -> list[str]:
 
 def schema(table: Mapping[str, dict]) -> pa.Schema:
     """The parquet schema of a features table, with the metadata the `datasets` library reads."""
-    fields, described = [], {}
+    fields: list[pa.Field] = []
+    described: dict[str, dict[str, object]] = {}
     for name, feature in table.items():
         fields.append(pa.field(name, _parquet_type(feature)))
-        value = {"dtype": feature["dtype"], "_type": "Value"}
+        value: dict[str, object] = {"dtype": feature["dtype"], "_type": "Value"}
         if feature["dtype"] == "image":
             described[name] = {"_type": "Image"}
         elif tuple(feature["shape"]) == (1,):
@@ -308,7 +310,8 @@ def _named(names: object, group: str = "") -> list[tuple[str, str]] | None:
         parts = [_named(part, group) for part in names]
     else:
         return None
-    return None if None in parts else [pair for part in parts for pair in part]
+    named = [part for part in parts if part is not None]
+    return [pair for part in named for pair in part] if len(named) == len(parts) else None
 
 
 def _feature(dtype: str, shape: tuple[int, ...], names: list[str] | None) -> dict:

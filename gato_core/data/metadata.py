@@ -10,9 +10,12 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from gato_core.data.storage import open_parquet, read_json, read_table
 from gato_core.spec import Spec
+
+T = TypeVar("T")
 
 CODEBASE_VERSION = "v3.0"
 GATO_VERSION = 1
@@ -51,7 +54,11 @@ def read_info(root: Path) -> dict:
     if not isinstance(info.get("features"), dict):
         raise ValueError(f"{path}: features: expected an object, got {info.get('features')!r}")
     table = {name: _feature(path, name, one) for name, one in info["features"].items()}
-    usual = {"robot_type": None, "total_frames": None, "chunks_size": FILES_PER_CHUNK}
+    usual: dict[str, object] = {
+        "robot_type": None,
+        "total_frames": None,
+        "chunks_size": FILES_PER_CHUNK,
+    }
     usual |= {"data_path": DATA_PATH, "video_path": None}
     info = usual | info | {"features": table}
     _whole(path, "chunks_size", info["chunks_size"], 1)
@@ -151,9 +158,12 @@ def located(row: Mapping, kind: str = "data") -> dict[str, int]:
 def _feature(path: Path, name: str, feature: object) -> dict:
     """A feature with `names` and a shape that is not empty: LeRobot's scalars are [1] or []."""
     shape = feature.get("shape") if isinstance(feature, dict) else None
-    sound = isinstance(shape, list) and isinstance(feature.get("dtype"), str)
-    sound = sound and all(type(side) is int and side > 0 for side in shape)
-    if not sound:
+    if not (
+        isinstance(feature, dict)
+        and isinstance(shape, list)
+        and isinstance(feature.get("dtype"), str)
+        and all(type(side) is int and side > 0 for side in shape)
+    ):
         raise ValueError(
             f"{path}: features: {name}: expected a dtype and a shape of whole numbers, "
             f"got {feature!r}"
@@ -163,9 +173,12 @@ def _feature(path: Path, name: str, feature: object) -> dict:
 
 def _check_template(path: Path, key: str, template: object) -> None:
     """Raises ValueError unless `template` takes the numbers of a file; None is no template."""
+    if template is None:
+        return
     try:
-        if template is not None:
-            template.format(video_key="camera", **numbered(0))
+        if not isinstance(template, str):
+            raise TypeError(template)
+        template.format(video_key="camera", **numbered(0))
     except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
         raise ValueError(
             f"{path}: {key}: expected a path with chunk_index and file_index, got {template!r}"
@@ -209,7 +222,7 @@ def _whole(where: object, key: str, value: object, least: int = 0) -> int:
     return value
 
 
-def _typed(where: object, key: str, value: object, kind: type) -> object:
-    if type(value) is not kind:
+def _typed(where: object, key: str, value: object, kind: type[T]) -> T:
+    if not (isinstance(value, kind) and type(value) is kind):
         raise ValueError(f"{where}: {key}: expected {kind.__name__}, got {value!r}")
     return value

@@ -57,6 +57,8 @@ class VideoFile:
     def _decoded_from(self, start: float):
         """(time in s, frame) from the last key frame before `start` on."""
         unit = self._stream.time_base
+        if unit is None:
+            raise ValueError(f"{self.path}: expected a stream with a time base, got none")
         self._container.seek(max(0, int(start / unit)), stream=self._stream, backward=True)
         for frame in self._container.decode(self._stream):
             if frame.pts is not None:

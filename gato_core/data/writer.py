@@ -55,7 +55,7 @@ class DatasetWriter:
         *,
         robot_type: str = "sawyer_rgb_stacking",
         episodes_per_file: int = 16,
-        history: Sequence[Mapping] = (),
+        history: Sequence[dict] = (),
     ) -> None:
         self.root, self.spec = Path(root), spec
         self._robot_type = robot_type

@@ -68,6 +68,7 @@ class Doubts:
     def __init__(self, spec: Spec) -> None:
         self._spec = spec
         self._beyond: dict[str, np.ndarray] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
         self._num_timesteps = 0
         self._blank: dict[str, int] = {}
 
@@ -76,18 +77,15 @@ class Doubts:
         for key, modality, values in _vectors(episode, self._spec):
             beyond = ((values < modality.low) | (values > modality.high)).sum(0)
             self._beyond[key] = self._beyond.get(key, 0) + beyond
-        for key, modality in self._spec.observation.items():
-            if (
-                isinstance(modality, Image)
-                and np.ptp(episode.observation[key][len(episode) // 2]) == 0
-            ):
+            self._names[key] = modality.names
+        for key, seen in self._spec.observation.items():
+            if isinstance(seen, Image) and np.ptp(episode.observation[key][len(episode) // 2]) == 0:
                 self._blank[key] = self._blank.get(key, 0) + 1
 
     def told(self) -> list[str]:
         lines = [f"{key}: blank pictures in {n} episodes" for key, n in self._blank.items()]
-        modalities = {**self._spec.observation, "action": self._spec.action}
         for key, beyond in self._beyond.items():
-            for name, share in zip(modalities[key].names, beyond / self._num_timesteps):
+            for name, share in zip(self._names[key], beyond / self._num_timesteps):
                 if share > CLIPPED_TOO_MANY:
                     lines.append(f"{key}/{name}: {share:.1%} beyond the Spec's limits")
         return [f"{line}; gato inspect calls it unsound" for line in lines]

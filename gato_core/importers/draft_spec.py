@@ -77,4 +77,5 @@ def _limits(values: np.ndarray) -> tuple[float, float]:
     margin = margin if high > low else max(1.0, 0.1 * abs(low))
     step = 10.0 ** np.floor(np.log10(margin) - 1)
     low, high = np.floor((low - margin) / step) * step, np.ceil((high + margin) / step) * step
-    return tuple(float(f"{x:.15g}") for x in np.clip((low, high), -1e300, 1e300))
+    low, high = (float(f"{x:.15g}") for x in np.clip((low, high), -1e300, 1e300))
+    return low, high

@@ -31,7 +31,9 @@ def draft_spec(files: EpisodeFiles, image_size: int) -> tuple[Spec, list[str]]:
 
     See draft_spec.py. Raises ValueError where there is no action or no observation.
     """
-    table, warnings, observation = files.info["features"], [], {}
+    table = files.info["features"]
+    warnings: list[str] = []
+    observation: dict[str, Modality] = {}
     if ACTION not in table:
         raise ValueError(f"{files.root}: expected a feature {ACTION}, got {sorted(table)}")
     for name, feature in table.items():
@@ -89,16 +91,18 @@ def sources(files: EpisodeFiles, spec: Spec) -> dict[str, tuple[str, list[int] |
 
     Raises ValueError listing what the dataset has otherwise.
     """
-    table, found, problems = files.info["features"], {}, []
+    table, problems = files.info["features"], []
+    found: dict[str, tuple[str, list[int] | None]] = {}
     for key, modality in {**spec.observation, ACTION: spec.action}.items():
         if isinstance(modality, Text):
             continue  # the episode's task
         if isinstance(modality, Image):
             names = _camera_names(key)
             name = next((n for n in names if n in table and is_camera(table[n])), None)
-            found[key] = (name, None)
             if name is None:
                 problems.append(f"{key}: expected a camera {names[0]}, got {sorted(table)}")
+            else:
+                found[key] = (name, None)
             continue
         own = ACTION if key == ACTION else OBSERVATION + key.replace("/", ".")
         name = own if own in table else STATE

@@ -19,6 +19,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -27,7 +28,10 @@ from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
 from gato_core.importers.admission import typed
-from gato_core.spec import Image, Spec, Text
+from gato_core.spec import Image, Modality, Spec, Text
+
+if TYPE_CHECKING:
+    import h5py
 
 SUFFIXES = (".hdf5", ".h5")
 ROBOSUITE_RATE = 20.0  # Hz, where the file tells none
@@ -85,7 +89,7 @@ class DemonstrationFile:
         except (OSError, MemoryError, ValueError) as error:
             raise ValueError(f"{where}: damaged: {error}") from error
 
-    def observations(self, demo: str) -> dict[str, object]:
+    def observations(self, demo: str) -> dict[str, h5py.Dataset]:
         """{name: stored numbers} of all that was observed; groups within groups joined by `/`."""
         return self._numbers(f"data/{demo}/obs", 4)
 
@@ -111,15 +115,15 @@ class DemonstrationFile:
                 problems.append(f"{key}: expected uint8 (T, height, width, 3), got {got}")
             elif not isinstance(modality, Image) and size != modality.num_tokens:
                 problems.append(f"{key}: expected {modality.num_tokens} numbers, got {size}")
-        got = self.array(demo, "actions").shape[1:] or (1,)
-        if got != spec.action.shape:
-            problems.append(f"action: expected {spec.action.shape}, got {got}")
+        shape = self.array(demo, "actions").shape[1:] or (1,)
+        if shape != spec.action.shape:
+            problems.append(f"action: expected {spec.action.shape}, got {shape}")
         if problems:
             where = f"{self.path}: {demo}: unlike the Spec:"
             raise ValueError("\n  ".join([where, *problems]))
         return found
 
-    def _get(self, place: str) -> object:
+    def _get(self, place: str) -> h5py.Dataset | h5py.Group | None:
         """What lies at a place of the file; None for nothing, also behind a broken link."""
         try:
             return self._file.get(place)
@@ -137,8 +141,8 @@ class DemonstrationFile:
     def _has(self, demo: str, name: str) -> bool:
         return self._get(f"data/{demo}/{name}") is not None
 
-    def _numbers(self, place: str, depth: int) -> dict[str, object]:
-        found = {}
+    def _numbers(self, place: str, depth: int) -> dict[str, h5py.Dataset]:
+        found: dict[str, h5py.Dataset] = {}
         for name in self._listed(place):
             stored = self._get(f"{place}/{name}")
             if isinstance(stored, self._dataset) and stored.dtype.kind in "biuf" and stored.shape:
@@ -183,6 +187,8 @@ class DemonstrationFile:
         if text is None or (isinstance(text, str) and not text.strip()):
             return {}
         try:
+            if not isinstance(text, str):
+                raise TypeError(type(text))
             arguments = json.loads(text)
         except (ValueError, TypeError, RecursionError) as error:
             raise ValueError(f"{where}: expected JSON, got {str(text)[:80]!r}") from error
@@ -205,7 +211,7 @@ class DemonstrationFile:
         return words[word]
 
     @staticmethod
-    def _attribute(holder: object, name: str, where: str) -> object:
+    def _attribute(holder: h5py.Group, name: str, where: str) -> object:
         try:
             return holder.attrs.get(name)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
@@ -215,13 +221,14 @@ class DemonstrationFile:
 def draft_spec(file: DemonstrationFile, image_size: int) -> tuple[Spec, list[str]]:
     """A Spec with all observations and the action, and what to know of it; see draft_spec.py."""
     vectors: dict[str, list[np.ndarray]] = {}
-    observation, left_out = {}, {}
+    observation: dict[str, Modality] = {}
+    left_out: dict[str, str] = {}
     for demo in file.demos:
         vectors.setdefault("action", []).append(_rows(file.array(demo, "actions")))
         for name, stored in file.observations(demo).items():
             if _is_camera(stored):
                 key = f"{name.removesuffix('_image')}/pixels"
-                observation[key] = draft.image(*stored.shape[1:3], image_size)
+                observation[key] = draft.image(stored.shape[1], stored.shape[2], image_size)
             elif len(stored.shape) < 4:
                 vectors.setdefault(name, []).append(_rows(file.array(demo, f"obs/{name}")))
             else:
@@ -238,7 +245,7 @@ def draft_spec(file: DemonstrationFile, image_size: int) -> tuple[Spec, list[str
         drafted[name], unsound = draft.continuous(np.concatenate(parts), labels, name)
         warnings += unsound
     action = drafted.pop("action")
-    return Spec(observation | drafted, action, 1 / (file.rate or ROBOSUITE_RATE)), warnings
+    return Spec({**observation, **drafted}, action, 1 / (file.rate or ROBOSUITE_RATE)), warnings
 
 
 def check(file: DemonstrationFile, spec: Spec) -> None:
@@ -304,8 +311,9 @@ def _rate(arguments: Mapping, where: str) -> float | None:
 
 
 def _is_positive(value: object) -> bool:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 1e-9 < value < 1e9
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return 1e-9 < value < 1e9
 
 
 def _rows(values: np.ndarray) -> np.ndarray:
@@ -314,12 +322,14 @@ def _rows(values: np.ndarray) -> np.ndarray:
 
 
 def _number(demo: str) -> int:
-    return int(DEMO.fullmatch(demo)[1])
+    match = DEMO.fullmatch(demo)
+    assert match
+    return int(match[1])
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _is_camera(stored: object) -> bool:
+def _is_camera(stored: h5py.Dataset) -> bool:
     return stored.dtype == np.uint8 and len(stored.shape) == 4 and stored.shape[3] == 3

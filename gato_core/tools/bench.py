@@ -22,7 +22,7 @@ import tyro
 
 from gato_core.deploy.cuda_graph import StaticPolicy
 from gato_core.deploy.packed import pack
-from gato_core.model import Gato, ModelConfig, preset
+from gato_core.model import ActionMode, Gato, ModelConfig, preset
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Continuous, Image, Modality, Spec
 from gato_core.tokenizer import Tokenizer
@@ -45,7 +45,7 @@ class BenchConfig:
     """Presets of the network, with random weights."""
     checkpoint: Path | None = None
     """A checkpoint's folder, to measure it and its robot instead of presets."""
-    action_modes: tuple[str, ...] = ("autoregressive", "parallel")
+    action_modes: tuple[ActionMode, ...] = ("autoregressive", "parallel")
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     context_timesteps: int = 4
     image_size: int = 64
@@ -69,7 +69,7 @@ class BenchConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
 
-    def model_config(self, name: str, action_mode: str) -> ModelConfig:
+    def model_config(self, name: str, action_mode: ActionMode) -> ModelConfig:
         """A preset with this context. Errors as of `preset` and `ModelConfig`."""
         context = self.context_timesteps
         return replace(preset(name), action_mode=action_mode, context_timesteps=context)
@@ -82,9 +82,11 @@ def robot(image_size: int) -> Spec:
         names = tuple(f"x{i}" for i in range(size))
         return Continuous((-1.0,) * size, (1.0,) * size, "1", names)
 
-    cameras = {f"camera{i}/pixels": Image(image_size, image_size) for i in range(2)}
+    cameras: dict[str, Modality] = {
+        f"camera{i}/pixels": Image(image_size, image_size) for i in range(2)
+    }
     joints = {"gripper": vector(1), "joints": vector(7), "pinch": vector(7)}
-    return Spec(cameras | joints, vector(5), 0.05)
+    return Spec({**cameras, **joints}, vector(5), 0.05)
 
 
 def made_up(spec: Spec, rng: np.random.Generator) -> dict[str, np.ndarray]:
@@ -165,7 +167,7 @@ def _models(config: BenchConfig) -> Iterator[tuple[str, Gato, Spec]]:
 def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConfig) -> dict:
     size = model.config
     floor = sum(each.seconds(machine) for each in passes(model, spec))
-    row = {"preset": name, "action_mode": size.action_mode}
+    row: dict = {"preset": name, "action_mode": size.action_mode}
     row |= measure(_policy(model, spec), spec, config.num_steps, size.context_timesteps + 5)
     row["roofline_ms"] = round(1e3 * floor, 3)
     for key, stage in (("meets_hz", "step"), ("idle_hz", "cpu")):

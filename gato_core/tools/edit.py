@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -140,13 +142,11 @@ class Restore:
     dry_run: Dry = False
 
 
-VERBS = {
-    one.__name__.lower(): one
-    for one in (Merge, Split, Keep, Delete, Trim, Relabel, Statistics, Restore)
-}
+Verb = Merge | Split | Keep | Delete | Trim | Relabel | Statistics | Restore
+VERBS: dict[str, Callable[..., Verb]] = {one.__name__.lower(): one for one in typing.get_args(Verb)}
 
 
-def run(config: object) -> dict:
+def run(config: Verb) -> dict:
     """Carries out a verb, or says what it would do. Raises ValueError, OSError or RuntimeError."""
     match config:
         case Statistics():
@@ -162,7 +162,7 @@ def run(config: object) -> dict:
     return {"out": edits.carry_out(edit, config.out)}
 
 
-def planned(config: object) -> Edit:
+def planned(config: Verb) -> Edit:
     """What a verb will write. Raises ValueError naming what does not fit."""
     if isinstance(config, Merge):
         datasets = [Dataset(path, memory_gb=0.0) for path in config.datasets]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import tyro
@@ -19,6 +19,10 @@ from gato_core.importers.robomimic import SUFFIXES as HDF5_SUFFIXES
 from gato_core.spec import Continuous, Image, summary
 from gato_core.tools.inspect_bag import inspect_recordings
 from gato_core.tools.inspect_foreign import inspect_demonstrations, inspect_lerobot
+
+if TYPE_CHECKING:
+    from gato_core.baseline import Actor
+    from gato_core.model import Gato
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def inspect_dataset(path: Path) -> dict:
     dataset = Dataset(path, memory_gb=0.0)
     problems: list[str] = []
     warnings: list[str] = []
-    dimensions = {}
+    dimensions: dict[str, dict[str, float]] = {}
     for name, modality, values in _vectors(dataset):
         dimensions |= _dimensions(name, modality, values)
     for name, found in dimensions.items():
@@ -128,12 +132,14 @@ def inspect_checkpoint(path: Path) -> dict:
     """Sizes, Spec and provenance; loading replays the golden sample and raises on a mismatch."""
     from gato_core import baseline, checkpoint  # torch: only where there is a network to look at
 
+    network: Gato | Actor
+    names: tuple[str, ...]
     if checkpoint.kind(path) == checkpoint.KIND:
         network, spec, provenance = checkpoint.load(path)
         names = ("num_layers", "width", "context_timesteps", "action_mode")
     else:
-        network, provenance = baseline.load(path)
-        spec, names = network.spec, ("channels", "width", "num_components")
+        network, provenance = actor, _ = baseline.load(path)
+        spec, names = actor.spec, ("channels", "width", "num_components")
     return {
         "kind": "checkpoint",
         "sound": True,
@@ -181,9 +187,12 @@ def report(found: dict) -> list[str]:
 
 def _vectors(dataset: Dataset) -> list[tuple[str, Continuous, np.ndarray]]:
     """(key, modality, values (num_timesteps, n)) of everything continuous."""
-    slices = state_slices(dataset.spec)
-    state = dataset.column(STATE) if slices else None
-    vectors = [(key, dataset.spec.observation[key], state[:, part]) for key, part in slices.items()]
+    vectors: list[tuple[str, Continuous, np.ndarray]] = []
+    if slices := state_slices(dataset.spec):
+        state = dataset.column(STATE)
+        for key, modality in dataset.spec.observation.items():
+            if isinstance(modality, Continuous):
+                vectors.append((key, modality, state[:, slices[key]]))
     if isinstance(dataset.spec.action, Continuous):
         vectors.append((ACTION, dataset.spec.action, dataset.column(ACTION)))
     return vectors

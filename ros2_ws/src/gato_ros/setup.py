@@ -11,7 +11,7 @@ setup(
     maintainer_email="gato-stack@example.com",
     python_requires=">=3.10",
     packages=find_packages(include=["gato_ros", "gato_ros.*"]),
-    package_data={"gato_ros.view": ["viewer.html"]},
+    package_data={"gato_ros": ["py.typed"], "gato_ros.view": ["viewer.html"]},
     # the nodes also need gato_core and gato_sim, which the package gato_core installs
     install_requires=["numpy>=2", "opencv-python-headless", "setuptools", "mcap", "rosbags"],
     extras_require={"test": ["pytest"]},
