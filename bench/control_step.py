@@ -3,11 +3,13 @@
     python bench/control_step.py --preset control-5m
     python bench/control_step.py --preset 79m --yardstick YARDSTICK.py
     python bench/control_step.py --checkpoint checkpoints/control --dataset datasets/train
+    python bench/control_step.py --checkpoint checkpoints/control --before ../an-older-checkout
 
 All run in one process and in turn, so that a busy machine disturbs them alike; CPU time is what to
 compare. With a dataset, also the share of action tokens on which each agrees with float32 torch
 over the observations of its first episodes. A yardstick is a file with a class Ref(dtype) whose
-step() is a control step of two 80x80 images and 20 values with 13 timesteps of context.
+step() is a control step of two 80x80 images and 20 values with 13 timesteps of context. With an
+older checkout its step and this one's, each in a process of its own, take turns instead.
 `gato bench` tells the latency of each stage, and which control rates that meets.
 """
 
@@ -17,6 +19,8 @@ import copy
 import importlib.util
 import json
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +33,7 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.dataset import Dataset
-from gato_core.deploy.onnx import OnnxPolicy, export
+from gato_core.deploy import onnx
 from gato_core.deploy.packed import pack
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, Policy
@@ -38,6 +42,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.tools.bench import hardware, made_up, percentiles, robot
 
 YARDSTICK_CONTEXT = 13
+NUM_WARM_UP = 10
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Options:
     dataset: Path | None = None
     """Where observations come from; made up, if not given."""
     yardstick: Path | None = None
+    before: Path | None = None
+    """Another checkout of this repository, to compare the step of a checkpoint with."""
     action_mode: str = "autoregressive"
     context_timesteps: int = 4
     num_steps: int = 30
@@ -75,19 +82,18 @@ def ways(model: Gato, spec: Spec, options: Options) -> dict[str, Policy]:
     tokenizer = Tokenizer(spec, model.config.vocabulary)
 
     def packed(dtype: torch.dtype) -> GatoPolicy:
-        return GatoPolicy(pack(copy.deepcopy(model).to(dtype)), tokenizer)
+        return GatoPolicy.of(pack(copy.deepcopy(model).to(dtype)), tokenizer)
 
     policies: dict[str, Policy] = {
-        "float32": GatoPolicy(model, tokenizer),
+        "float32": GatoPolicy.of(model, tokenizer),
         "float32, packed": packed(torch.float32),
         "bfloat16, packed": packed(torch.bfloat16),
     }
     if options.onnx:
         with tempfile.TemporaryDirectory() as folder:
-            export(model, spec, Path(folder) / "model.onnx")
-            policies["onnx float32"] = OnnxPolicy(
-                Path(folder) / "model.onnx", threads=options.threads
-            )
+            file = Path(folder) / "model.onnx"
+            onnx.export(model, spec, file)
+            policies["onnx float32"] = onnx.load(file, threads=options.threads)
     return policies
 
 
@@ -132,6 +138,37 @@ def time_in_turn(steps: dict[str, Callable[[], object]], num_steps: int) -> dict
     }
 
 
+def compare(checkpoint: Path, before: Path, num_steps: int) -> dict[str, dict]:
+    """Milliseconds, p50, of two checkouts' steps in turn, and the median of the pairs' ratios."""
+    here = Path(__file__).resolve()
+    checkouts = {"before": before.resolve(), "after": here.parent.parent}
+    command = [sys.executable, str(here.with_name("step_server.py"))]
+    servers = {
+        name: subprocess.Popen(
+            [*command, str(root), str(checkpoint)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name, root in checkouts.items()
+    }
+    rows: dict[str, list] = {name: [] for name in servers}
+    for number in range(num_steps + NUM_WARM_UP):
+        for name in ("before", "after") if number % 2 else ("after", "before"):
+            servers[name].stdin.write("\n")
+            servers[name].stdin.flush()
+            rows[name].append([float(ms) for ms in servers[name].stdout.readline().split()])
+    for server in servers.values():
+        server.communicate()
+    ms = {name: np.array(row)[NUM_WARM_UP:] for name, row in rows.items()}
+    found: dict[str, dict] = {}
+    for column, clock in enumerate(("wall", "cpu")):
+        found[clock] = {n: round(float(np.median(x[:, column])), 3) for n, x in ms.items()}
+        ratio = np.median(ms["after"][:, column] / ms["before"][:, column])
+        found[clock]["ratio"] = round(float(ratio), 3)
+    return found
+
+
 def load_yardstick(path: Path, threads: int) -> dict[str, Callable[[], object]]:
     """Its steps, float32 first."""
     os.environ["THREADS"] = str(threads)
@@ -159,6 +196,11 @@ def subject(options: Options) -> tuple[Gato, Spec]:
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(options.threads)
+    if options.before is not None:
+        if options.checkpoint is None:
+            raise SystemExit("--before: expected a --checkpoint that both load, got none")
+        print(json.dumps(compare(options.checkpoint, options.before, options.num_steps)))
+        return
     model, spec = subject(options)
     policies = ways(model, spec, options)
     agreed = agreement(policies, spec, options) if options.dataset else {}

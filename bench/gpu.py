@@ -2,12 +2,11 @@
 
     python bench/gpu.py --presets 79m 364m 1.2b
 
-Three ways take turns in one process: plain eager PyTorch with a cache that grows by concatenation,
-the eager ring of `GatoPolicy`, and the captured graph of `StaticPolicy`; beside them the roofline
+Two ways in one process: the step run eagerly, and as one captured graph; beside them the roofline
 of this GPU as measured in the same run. A step is timed by the host's clock from the observation as
 numpy to the action as numpy: copies to and from the device and sampling are in it, and the host
-waits for the device at its end. First it counts how many action tokens are those of the growing
-cache. Without a GPU it says so and measures nothing; `--device cpu` goes the same way in float32,
+waits for the device at its end. First it counts how many action tokens are those of the eager
+step. Without a GPU it says so and measures nothing; `--device cpu` goes the same way in float32,
 without a graph, to see that it can be gone:
 
     python bench/gpu.py --device cpu --presets debug --image-size 32 --num-steps 5
@@ -22,13 +21,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 import tyro
-from torch import Tensor
 
-from gato_core.cache import KVCache, visible
-from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.cuda_graph import CapturedStep
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Spec
+from gato_core.step import ControlStep, layout
 from gato_core.tokenizer import Tokenizer
 from gato_core.tools.bench import hardware, made_up, measure, robot
 from gato_core.tools.roofline import Machine, measure_machine, passes
@@ -47,54 +45,6 @@ class Options:
     device: str = "cuda"
 
 
-class GrowingCache:
-    """The cache of plain eager code: new keys and values are concatenated, old ones cut off.
-
-    The network meets it as it meets a KVCache; `like` tells its sizes.
-    """
-
-    num_kept = 0
-
-    def __init__(self, like: KVCache) -> None:
-        self.like, self.dtype, self.relative_NHSK = like, like.dtype, like.relative_NHSK
-        self.reset()
-
-    def reset(self, *, kept_timesteps: int = 0) -> None:
-        assert kept_timesteps == 0
-        self.length, self._num_old = 0, 0
-        self.position_S = self.like.position_S[:0]
-        self._k = [k_BHSK[:, :, :0] for k_BHSK in self.like.k_NBHSK]
-        self._v = [v_BHSK[:, :, :0] for v_BHSK in self.like.v_NBHSK]
-
-    def claim(self, num_tokens: int) -> tuple[Tensor, Tensor]:
-        device = self.position_S.device
-        position_Q = torch.arange(self.length, self.length + num_tokens, device=device)
-        self.length += num_tokens
-        room = self.like.num_slots - num_tokens
-        self._num_old = min(len(self.position_S), room)
-        self.position_S = torch.cat([self._old(self.position_S, 0), position_Q])
-        steps = self.like.tokens_per_timestep, self.like.context_timesteps
-        return position_Q, visible(position_Q, self.position_S, *steps)[None, None]
-
-    def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
-        self._k[layer] = torch.cat([self._old(self._k[layer], 2), k_BHQK], dim=2)
-        self._v[layer] = torch.cat([self._old(self._v[layer], 2), v_BHQK], dim=2)
-        return self._k[layer], self._v[layer]
-
-    def relative_window(self, layer: int, num_queries: int) -> None:
-        """None: distances are looked up one by one."""
-
-    def _old(self, x: Tensor, dim: int) -> Tensor:
-        return x.narrow(dim, x.shape[dim] - self._num_old, self._num_old)
-
-
-def growing_policy(model: Gato, tokenizer: Tokenizer) -> GatoPolicy:
-    """GatoPolicy on a cache that grows."""
-    policy = GatoPolicy(model, tokenizer)
-    policy._cache = GrowingCache(policy._cache)
-    return policy
-
-
 def actions(policy: Policy, spec: Spec, num_steps: int) -> np.ndarray:
     """What a policy does from made-up observations: (num_steps, A)."""
     rng = np.random.default_rng(1)
@@ -105,30 +55,29 @@ def actions(policy: Policy, spec: Spec, num_steps: int) -> np.ndarray:
 
 
 def rows(name: str, model: Gato, spec: Spec, machine: Machine, options: Options) -> list[dict]:
-    """Percentiles of each way to run one model, and how many times sooner than growing it is."""
+    """Percentiles of each way to run one model, and how many times sooner than eager it is."""
     tokenizer = Tokenizer(spec, model.config.vocabulary)
     roofline_ms = 1e3 * sum(each.seconds(machine) for each in passes(model, spec))
     num_before = 3 * options.context_timesteps
     found: list[dict] = []
     expected = None
+    captured = CapturedStep(ControlStep(model, tokenizer))
     on_gpu = model.embedding.weight.is_cuda
-    for way, make in (
-        ("eager, growing cache", growing_policy),
-        ("eager, ring", GatoPolicy),
-        ("captured graph" if on_gpu else "static shapes, not captured", StaticPolicy),
+    for way, run in (
+        ("eager", ControlStep(model, tokenizer).run),
+        ("captured graph" if on_gpu else "static buffers, not captured", captured),
     ):
-        policy = make(model, tokenizer)
+        policy = GatoPolicy(run, tokenizer, layout(model.config))
         taken = actions(policy, spec, num_before)
         expected = taken if expected is None else expected
         ms = measure(policy, spec, options.num_steps, num_before)["step"]
         row = {"preset": name, "action_mode": model.config.action_mode, "way": way, "ms": ms}
-        row["times_growing"] = round(found[0]["ms"]["p50"] / ms["p50"], 2) if found else 1.0
+        row["times_eager"] = round(found[0]["ms"]["p50"] / ms["p50"], 2) if found else 1.0
         row["agreement"] = round(float(np.mean(taken == expected)), 4)
         row["roofline_ms"] = round(roofline_ms, 3)
-        if isinstance(policy, StaticPolicy):
-            row["bytes_to_device"] = policy.num_bytes_to_device
         found.append(row)
         print(" ".join(f"{key}={value}" for key, value in row.items()), flush=True)
+    found[-1]["bytes_to_device"] = captured.num_bytes_to_device
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from gato_ros.common import ingest, process
 from gato_ros.policy.node import PolicyNode
 
-INSIDE = ("tokenize", "prefill", "decode")
+INSIDE = ("tokenize", "network")
 
 
 class TimedPolicyNode(PolicyNode):

@@ -1,7 +1,7 @@
 """Baselines beside Gato: a small CNN and an MLP that give a mixture of Gaussians over actions.
 
 No tokens, no memory: one observation in, one action out. Checkpoints are directories as Gato's, of
-kind "bc" (behaviour cloning) or "crr" (critic-regularised regression); `load_policy` opens any.
+kind "bc" (behaviour cloning) or "crr" (critic-regularised regression); `policy.load` opens any.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from torch import Tensor, distributions, nn
 
 from gato_core import checkpoint
 from gato_core.episode import Episode
-from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Continuous, Discrete, Image, Spec
 
 KINDS = ("bc", "crr")
@@ -93,7 +92,12 @@ class BaselinePolicy:
 
     def __init__(self, actor: Actor, *, temperature: float = 0.0, seed: int = 0) -> None:
         self.actor, self.spec, self.temperature = actor.eval(), actor.spec, temperature
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator()
+        self.seed(seed)
+
+    def seed(self, seed: int) -> None:
+        """Determines all draws from now on."""
+        self._generator.manual_seed(seed)
 
     def reset(self, prompt: Episode | None = None) -> None:
         """Nothing is remembered."""
@@ -197,13 +201,6 @@ def load(path: str | Path) -> tuple[Actor, dict]:
     if np.abs(got - golden).max() > ACTION_TOLERANCE:
         raise ValueError(f"{path}: golden sample: expected {golden.tolist()}, got {got.tolist()}")
     return actor, content["provenance"]
-
-
-def load_policy(path: str | Path, *, temperature: float = 0.0, seed: int = 0) -> Policy:
-    """The policy of a checkpoint of any kind, on the CPU. Errors as of `checkpoint.load`."""
-    if checkpoint.kind(path) == checkpoint.KIND:
-        return GatoPolicy.load(path, temperature=temperature, seed=seed)
-    return BaselinePolicy(load(path)[0], temperature=temperature, seed=seed)
 
 
 @torch.no_grad()

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gato_core.cache import KVCache, visible
-from gato_core.positions import Places, follow, places, rotate, sinusoids
+from gato_core.cache import KVCache
+from gato_core.positions import Places, places, rotate, sinusoids
 from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
 from gato_core.vocab import ENGLISH, SMALL, Vocabulary
 
@@ -119,6 +119,20 @@ def to_tensors(
     return Tokens(id, local_position, target, patch, patch_interval)
 
 
+def plain(
+    id_BL: Tensor,
+    local_position_BL: Tensor,
+    patch: Tensor | None = None,
+    patch_interval: Tensor | None = None,
+) -> Tokens[Tensor]:
+    """Tokens to read, none of which is a target."""
+    if patch is None or patch_interval is None:
+        patch = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=id_BL.device)
+        patch_interval = torch.empty((0, 4), dtype=torch.uint8, device=id_BL.device)
+    no_target = torch.zeros_like(id_BL, dtype=torch.bool)
+    return Tokens(id_BL, local_position_BL, no_target, patch, patch_interval)
+
+
 def attend(q_BHQK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias_BHQS: Tensor) -> Tensor:
     """Scaled dot-product attention with a bias on the scores."""
     if not q_BHQK.requires_grad:
@@ -163,13 +177,12 @@ class Attention(nn.Module):
         wanted = everywhere
         if index_BQ is not None:
             q_BLHK, wanted = _at(q_BLHK, index_BQ), everywhere.at(index_BQ)
-        # a cache may be more precise than the layers, and attention is as precise as its keys
         q_BLHK = q_BLHK.to(k_BHSK.dtype)
         q_BHQK, bias_BHQS = q_BLHK.transpose(1, 2), wanted.mask_BHQS
         if wanted.kept is not None and not self.by_distance:
             turned_BLHK = rotate(q_BLHK, wanted.kept.rotation_BQ1K) - q_BLHK
             change_BHQS = turned_BLHK.transpose(1, 2) @ k_BHSK.transpose(-1, -2)
-            bias_BHQS = bias_BHQS + change_BHQS * self.key_size**-0.5 * wanted.kept.is_kept_S
+            bias_BHQS = bias_BHQS + change_BHQS * self.key_size**-0.5 * wanted.kept.is_kept_BHQS
         if self.by_distance:
             bias_BHQS = bias_BHQS + self._distance_scores(q_BHQK, wanted, cache, layer)
             q_BHQK = q_BHQK + self.content_bias_HK[:, None].to(q_BHQK.dtype)
@@ -188,13 +201,10 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, H, Q, S): how queries score the distances to their keys. Transformer-XL."""
         q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * self.key_size**-0.5
-        num_queries, num_keys = q_BHQK.shape[2], wanted.distance_BQS.shape[-1]
-        r_HWK = None if cache is None else cache.relative_window(layer, num_queries)
-        if r_HWK is not None:  # Transformer-XL, appendix B: each row begins a key sooner
-            flat_BHN = (q_BHQK @ r_HWK.transpose(-1, -2)).flatten(-2)[..., num_queries - 1 : -1]
-            return flat_BHN.unflatten(-1, (num_queries, -1))[..., :num_keys]
+        distance_B1QS = wanted.distance_BQS[:, None]
+        num_keys = distance_B1QS.shape[-1]
         r_HSK = self.distances(num_keys) if cache is None else cache.relative_NHSK[layer]
-        index_BHQS = wanted.distance_BQS[:, None].expand(*q_BHQK.shape[:3], -1)
+        index_BHQS = distance_B1QS.expand(*q_BHQK.shape[:3], -1)
         return (q_BHQK @ r_HSK.transpose(-1, -2)).gather(-1, index_BHQS)
 
 
@@ -303,11 +313,6 @@ class Gato(nn.Module):
         self.apply(_initialize)
         self._initialize_scales()
 
-    @classmethod
-    def from_preset(cls, name: str) -> Gato:
-        """Fresh weights of a named configuration. Errors as of `preset`."""
-        return cls(preset(name))
-
     @torch.no_grad()
     def _initialize_scales(self) -> None:
         """Numbers begin as sinusoids of their value, so that near ones are near from the start.
@@ -338,84 +343,62 @@ class Gato(nn.Module):
 
         mask_LL: bool, which tokens each sees, if fewer than all before it.
         """
-        length = tokens.id.shape[1]
-        position_L = torch.arange(length, device=tokens.id.device)
+        length, device = tokens.id.shape[1], tokens.id.device
         if mask_LL is None:
-            mask_LL = position_L <= position_L[:, None]
-        key_size, dtype = self.config.key_size, self.embedding.weight.dtype
-        everywhere = places(position_L, position_L, mask_LL[None, None], key_size, dtype)
+            mask_LL = torch.ones((length, length), dtype=torch.bool, device=device).tril()
+        everywhere = places(0, mask_LL, self.config.key_size, self.embedding.weight.dtype)
         index_BQ, wanted_BQ = _before_targets(tokens.target)
-        return self._transform(self.embed(tokens), everywhere, index_BQ, None), wanted_BQ
-
-    def extend(self, tokens: Tokens[Tensor], cache: KVCache, num_outputs: int = 1) -> Tensor:
-        """Appends tokens (B, L) to the cache; the features (B, num_outputs, D) of the last ones."""
-        batch_size, length = tokens.id.shape
-        position_L, mask_BHLS = cache.claim(length)
-        key_size, dtype = self.config.key_size, cache.dtype
-        everywhere = places(position_L, cache.position_S, mask_BHLS, key_size, dtype)
-        if cache.num_kept:
-            everywhere = follow(everywhere, cache.moved(position_L), cache.is_kept_S)
-        index_BQ = None
-        if num_outputs < length:
-            last_Q = torch.arange(length - num_outputs, length, device=position_L.device)
-            index_BQ = last_Q.expand(batch_size, -1)
-        return self._transform(self.embed(tokens), everywhere, index_BQ, cache)
+        return self.transform(self.embed(tokens), everywhere, index_BQ), wanted_BQ
 
     def logits(self, x: Tensor, id_range: tuple[int, int] | None = None) -> Tensor:
         """Features (..., D) to logits (..., V), or to those of the ids in a range."""
         first, last = id_range or (0, self.config.vocabulary.size)
         return F.linear(x, self.embedding.weight[first:last])
 
-    def embed(self, tokens: Tokens[Tensor]) -> Tensor:
-        """(B, L, D): patches and ids, with local positions. Section 2.2."""
+    def embed(self, tokens: Tokens[Tensor], row_P: Tensor | None = None) -> Tensor:
+        """(B, L, D): patches and ids, with local positions. Section 2.2.
+
+        row_P: where the patches stand among the B x L tokens, if the caller knows.
+        """
         x_BLD = self.embedding(tokens.id.clamp(min=0))
         if self.config.action_mode == "parallel":
             x_BLD = x_BLD * (tokens.local_position != ACTION_POSITION)[..., None]
         if len(tokens.patch) or self.training:  # or none: every process exchanges every gradient
-            patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval)
-            x_BLD[tokens.id == PATCH] = patch_PD.to(x_BLD.dtype)
+            patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval).to(x_BLD.dtype)
+            row_P = (tokens.id.flatten() == PATCH).nonzero()[:, 0] if row_P is None else row_P
+            x_BLD = x_BLD.flatten(0, 1).index_copy(0, row_P, patch_PD).view(x_BLD.shape)
         position_BL = tokens.local_position
         if self.config.action_position == "none":
             position_BL = position_BL.masked_fill(position_BL == ACTION_POSITION, NO_POSITION)
         return x_BLD + self.local_position(position_BL)
 
-    @torch.no_grad()
-    def new_cache(
-        self, tokens_per_timestep: int, batch_size: int = 1, context_timesteps: int | None = None
-    ) -> KVCache:
-        """An empty cache for the weights as they are now; the config's context, if not given."""
-        weight, config = self.embedding.weight, self.config
-        # a CPU attends in float32 sooner than in bfloat16: a single token in a sixth of the time
-        rounded_on_cpu = weight.dtype == torch.bfloat16 and weight.device.type == "cpu"
-        cache = KVCache(
-            num_layers=config.num_layers,
-            num_heads=config.num_heads,
-            key_size=config.key_size,
-            tokens_per_timestep=tokens_per_timestep,
-            context_timesteps=context_timesteps or config.context_timesteps,
-            batch_size=batch_size,
-            dtype=torch.float32 if rounded_on_cpu else weight.dtype,
-            device=weight.device,
-        )
-        if config.positions == "relative":
-            distances = [block.attention.distances(cache.num_slots) for block in self.blocks]
-            cache.set_relative(torch.stack(distances).to(cache.dtype))
-        return cache
-
-    def _transform(
-        self, x_BLD: Tensor, everywhere: Places, index_BQ: Tensor | None, cache: KVCache | None
+    def transform(
+        self,
+        x_BLD: Tensor,
+        everywhere: Places,
+        index_BQ: Tensor | None = None,
+        cache: KVCache | None = None,
     ) -> Tensor:
-        """All blocks; the last one only where its output is wanted."""
+        """Embeddings to features; the last block only where its output is wanted."""
         *blocks, last = self.blocks
         for layer, block in enumerate(blocks):
             x_BLD = block(x_BLD, everywhere, None, cache, layer)
         return self.norm(last(x_BLD, everywhere, index_BQ, cache, len(blocks)))
 
-
-def band_mask(length: int, tokens_per_timestep: int, num_timesteps: int) -> Tensor:
-    """bool (L, L): causal, and not beyond the timesteps in context; what the cache computes."""
-    position_L = torch.arange(length)
-    return visible(position_L, position_L, tokens_per_timestep, num_timesteps)
+    @torch.no_grad()
+    def new_cache(self, num_slots: int, batch_size: int = 1) -> KVCache:
+        """An empty cache for the weights as they are now."""
+        weight, config = self.embedding.weight, self.config
+        # a CPU attends in float32 sooner than in bfloat16: a single token in a sixth of the time
+        rounded_on_cpu = weight.dtype == torch.bfloat16 and weight.device.type == "cpu"
+        dtype = torch.float32 if rounded_on_cpu else weight.dtype
+        shape = (config.num_layers, config.num_heads, batch_size, num_slots, config.key_size)
+        k_NHBSK, v_NHBSK = (torch.zeros(shape, dtype=dtype, device=weight.device) for _ in "kv")
+        relative_NHSK = None
+        if config.positions == "relative":
+            distances = [block.attention.distances(num_slots) for block in self.blocks]
+            relative_NHSK = torch.stack(distances).to(dtype)
+        return KVCache(k_NHBSK, v_NHBSK, relative_NHSK)
 
 
 def _at(x: Tensor, index_BQ: Tensor) -> Tensor:

@@ -1,23 +1,25 @@
-"""The policy: a model, its tokenizer and its cache; from observation to action. Section 2.4."""
+"""The policy: from observation to action, whatever computes the step in between. Section 2.4."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from gato_core import checkpoint
-from gato_core.deploy.packed import pack
 from gato_core.episode import Episode
-from gato_core.model import Gato, to_tensors
 from gato_core.spec import Spec
-from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens
-from gato_core.window import StepSeconds, first_to_read
+from gato_core.tokenizer import Tokenizer
+from gato_core.window import StepInputs
+
+if TYPE_CHECKING:
+    from gato_core.model import Gato
+
+RUNTIMES = ("cpu", "cuda", "onnx")
+Run = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 
 class Policy(Protocol):
@@ -30,143 +32,165 @@ class Policy(Protocol):
         """The action (A,) for an observation, in the Spec's unit."""
 
 
-def sample(logits: Tensor, temperature: float, generator: torch.Generator) -> Tensor:
-    """Indices (...,) drawn from the softmax of logits (..., V) / temperature; 0 is the argmax."""
-    if temperature == 0.0:
-        return logits.argmax(-1)
-    weight = (logits.float() / temperature).softmax(-1)
-    return torch.multinomial(weight.flatten(0, -2), 1, generator=generator).view(weight.shape[:-1])
+@dataclass(frozen=True)
+class StepSeconds:
+    """Wall time of the stages of one step."""
+
+    tokenize: float
+    network: float
 
 
 class GatoPolicy:
-    """A checkpoint that acts. It keeps the last timesteps of one episode in its cache.
+    """A checkpoint that acts: for one robot, or for several in lock-step.
 
-    temperature 0 takes the likeliest id of each action token. Every draw comes from this policy's
-    own generator, so a seed and the observations determine the actions. The model's dtype is the
-    dtype of the computation. With keep_prompt a prompt stays in context for the whole episode.
+    Each robot is in an episode of its own, of which the last timesteps stay in context.
+    temperature 0 takes the likeliest id of each action token. Every draw comes from generators of
+    this policy, so a seed and the observations determine the actions. With keep_prompt a prompt
+    stays in context for the whole episode.
     """
 
     def __init__(
         self,
-        model: Gato,
+        run: Run,
         tokenizer: Tokenizer,
+        layout: Mapping,
         *,
         temperature: float = 0.0,
         seed: int = 0,
         keep_prompt: bool = False,
+        num_robots: int = 1,
     ) -> None:
-        if not temperature >= 0.0:
-            raise ValueError(f"temperature: expected >= 0, got {temperature}")
-        self.model = model.eval()
+        """run: from the inputs of all robots' step, by name, to the ids (B, A) of their actions.
+
+        layout: what `StepInputs` need to know of the network.
+        """
+        options = {"keep_prompt": keep_prompt, "temperature": temperature}
         self.tokenizer = tokenizer
-        self.temperature = temperature
-        self.keep_prompt = keep_prompt
-        self.seconds = StepSeconds(0.0, 0.0, 0.0)
-        self._device = model.embedding.weight.device
-        self._generator = torch.Generator(self._device).manual_seed(seed)
-        self._cache = model.new_cache(tokenizer.spec.tokens_per_timestep)
-        self._parallel = model.config.action_mode == "parallel"
-        self._none = self._action_tokens(torch.empty((1, 0), dtype=torch.long))
-        self._last_id = self._none  # the last action token, which has not entered the cache
+        self.seconds = StepSeconds(0.0, 0.0)
+        self._run = run
+        self._robots = [StepInputs(tokenizer, **layout, **options) for _ in range(num_robots)]
+        self.seed(seed)
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
-        keep_prompt: bool = False,
-    ) -> GatoPolicy:
-        """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
-        loaded = checkpoint.load(path)
-        model = pack(loaded.model.to(device=device, dtype=dtype))
-        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
-        return cls(model, loaded.tokenizer, **options)
+    def of(cls, model: Gato, tokenizer: Tokenizer, **options: float | bool) -> GatoPolicy:
+        """The policy of a network as it is, on its device; on a GPU a step is one captured graph.
+
+        The network's dtype is that of the computation.
+        """
+        from gato_core.deploy.cuda_graph import CapturedStep
+        from gato_core.step import ControlStep, layout
+
+        step = ControlStep(model, tokenizer, int(options.get("num_robots", 1)))
+        on_gpu = step.device.type == "cuda"
+        policy = cls(
+            CapturedStep(step) if on_gpu else step.run, tokenizer, layout(model.config), **options
+        )
+        if on_gpu:  # else the first step would wait for the capture
+            policy._run(_together([robot.idle() for robot in policy._robots]))
+        return policy
 
     @property
     def spec(self) -> Spec:
         return self.tokenizer.spec
 
-    @torch.inference_mode()
-    def reset(self, prompt: Episode | None = None) -> None:
+    @property
+    def temperature(self) -> float:
+        return self._robots[0].temperature
+
+    @property
+    def context_timesteps(self) -> int:
+        return self._robots[0].context_timesteps
+
+    def seed(self, seed: int) -> None:
+        """Determines all draws from now on."""
+        for number, robot in enumerate(self._robots):
+            robot.seed((seed, number))
+
+    def reset(self, prompt: Episode | None = None, *, robot: int = 0) -> None:
         """Forgets everything, then reads the prompt's timesteps as if it had lived them.
 
         Raises KeyError or ValueError if the prompt does not fit the Spec, or is too long to keep.
         """
-        config, first = self.model.config, 0
-        if prompt is not None:
-            first = first_to_read(
-                prompt,
-                self.spec,
-                context_timesteps=config.context_timesteps,
-                num_layers=config.num_layers,
-                keep_prompt=self.keep_prompt,
-            )
-        kept = prompt is not None and self.keep_prompt
-        self._cache.reset(kept_timesteps=len(prompt) if kept else 0)
-        self._last_id = self._none
         if prompt is None:
+            self._robots[robot].reset()
             return
-        for t in range(first, len(prompt)):
-            now = {key: value[t : t + 1] for key, value in prompt.observation.items()}
-            tokens = self.tokenizer.encode_timesteps(now, prompt.action[t : t + 1])
-            self.model.extend(to_tensors(tokens, self._device), self._cache)
+        for inputs in self._robots[robot].read(prompt):
+            others = [each.idle() for each in self._robots]
+            self._run(_together([*others[:robot], inputs, *others[robot + 1 :]]))
 
-    @torch.inference_mode()
     def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
-        self.spec.check_observation(observation)
-        started = time.perf_counter()
-        tokens = to_tensors(self.tokenizer.encode_observation(observation), self._device)
-        tokenized = time.perf_counter()
-        id_BA, prefilled = self._all_at_once(tokens) if self._parallel else self._in_turn(tokens)
-        action = self.tokenizer.decode_action(id_BA[0].cpu().numpy())
-        decoded = time.perf_counter()
-        self.seconds = StepSeconds(tokenized - started, prefilled - tokenized, decoded - prefilled)
+        (action,) = self.step_together([observation])
         return action
 
-    def _in_turn(self, tokens: Tokens[Tensor]) -> tuple[Tensor, float]:
-        """Action ids (1, A), each sampled after those before it, and when the prefill ended."""
-        x_BQD = self.model.extend(_join(self._last_id, tokens), self._cache)
-        prefilled = time.perf_counter()
-        ids = [self._sample(x_BQD)]
-        while len(ids) < self.spec.num_action_tokens:
-            x_BQD = self.model.extend(self._action_tokens(ids[-1]), self._cache)
-            ids.append(self._sample(x_BQD))
-        self._last_id = self._action_tokens(ids[-1])
-        return torch.cat(ids, dim=1), prefilled
+    def step_together(
+        self, observations: Sequence[Mapping[str, np.ndarray] | None]
+    ) -> list[np.ndarray | None]:
+        """The action (A,) of each robot; a robot without an observation stands still, its time too.
 
-    def _all_at_once(self, tokens: Tokens[Tensor]) -> tuple[Tensor, float]:
-        """Action ids (1, A) of one pass, in which action tokens enter as zeros."""
-        num_actions = self.spec.num_action_tokens
-        blank = self._action_tokens(torch.zeros_like(tokens.id[:, :num_actions]))
-        x_BQD = self.model.extend(_join(tokens, blank), self._cache, num_actions + 1)
-        prefilled = time.perf_counter()
-        return self._sample(x_BQD[:, :-1]), prefilled
-
-    def _sample(self, x_BQD: Tensor) -> Tensor:
-        """Ids (B, Q) within the action's range, and no others, from features."""
-        action_ids = self.tokenizer.action_ids
-        logits_BQV = self.model.logits(x_BQD, action_ids)
-        return sample(logits_BQV, self.temperature, self._generator) + action_ids[0]
-
-    def _action_tokens(self, id_BA: Tensor) -> Tokens[Tensor]:
-        id_BA = id_BA.to(self._device)
-        position = torch.full_like(id_BA, ACTION_POSITION)
-        no_patch = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=self._device)
-        return Tokens(id_BA, position, torch.ones_like(id_BA, dtype=torch.bool), no_patch, no_patch)
+        Errors as of `step`, before anything is remembered.
+        """
+        if len(observations) != len(self._robots):
+            raise ValueError(
+                f"observations: expected one for each of {len(self._robots)} robots, "
+                f"got {len(observations)}"
+            )
+        started = time.perf_counter()
+        for observation in observations:
+            if observation is not None:
+                self.spec.check_observation(observation)
+        pairs = list(zip(self._robots, observations))
+        inputs = _together([r.idle() if o is None else r.observed(o) for r, o in pairs])
+        tokenized = time.perf_counter()
+        id_BA = self._run(inputs)
+        actions: list[np.ndarray | None] = []
+        for (robot, observation), id_A in zip(pairs, id_BA):
+            if observation is not None:
+                robot.took(id_A)
+            actions.append(None if observation is None else self.tokenizer.decode_action(id_A))
+        self.seconds = StepSeconds(tokenized - started, time.perf_counter() - tokenized)
+        return actions
 
 
-def _join(a: Tokens[Tensor], b: Tokens[Tensor]) -> Tokens[Tensor]:
-    """Two stretches of one sequence, of which at most one has patches."""
-    patched = a if len(a.patch) else b
-    return Tokens(
-        torch.cat([a.id, b.id], dim=1),
-        torch.cat([a.local_position, b.local_position], dim=1),
-        torch.cat([a.target, b.target], dim=1),
-        patched.patch,
-        patched.patch_interval,
-    )
+def load(
+    path: str | Path,
+    *,
+    runtime: Literal["cpu", "cuda", "onnx"] = "cpu",
+    temperature: float | None = None,
+    seed: int = 0,
+    keep_prompt: bool = False,
+    num_robots: int = 1,
+) -> Policy:
+    """The policy of a checkpoint of any kind.
+
+    runtime: "cpu" is torch in float32 with packed weights; "cuda" one captured graph in bfloat16;
+    "onnx" ONNX Runtime, for a file of `gato export`, which also says how many robots and whether
+    prompts stay. temperature: None is the checkpoint's own. Errors as of `checkpoint.load`.
+    """
+    options = {"temperature": temperature, "seed": seed}
+    if runtime not in RUNTIMES:
+        raise ValueError(f"runtime: expected one of {RUNTIMES}, got {runtime!r}")
+    if runtime == "onnx":
+        from gato_core.deploy import onnx
+
+        return onnx.load(path, **options)
+    import torch
+
+    from gato_core import baseline, checkpoint
+    from gato_core.deploy.packed import pack
+
+    if temperature is None:
+        options["temperature"] = checkpoint.temperature(path)
+    if checkpoint.kind(path) != checkpoint.KIND:
+        return baseline.BaselinePolicy(baseline.load(path)[0], **options)
+    loaded = checkpoint.load(path)
+    model = pack(loaded.model) if runtime == "cpu" else loaded.model.to("cuda", torch.bfloat16)
+    options |= {"keep_prompt": keep_prompt, "num_robots": num_robots}
+    return GatoPolicy.of(model, loaded.tokenizer, **options)
+
+
+def _together(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Every robot's inputs, stacked by name."""
+    if len(inputs) == 1:
+        return {name: array[None] for name, array in inputs[0].items()}
+    return {name: np.stack([each[name] for each in inputs]) for name in inputs[0]}

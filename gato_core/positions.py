@@ -6,12 +6,14 @@ Shapes: B sequences, L tokens, Q tokens whose output is wanted, S keys, H heads,
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gato_core.window import ROTARY_BASE
+from gato_core.window import ROTARY_BASE, rotation
 
 
 class Kept(NamedTuple):
@@ -21,7 +23,7 @@ class Kept(NamedTuple):
     """
 
     rotation_BQ1K: tuple[Tensor, Tensor]  # of minus the distance that the window has moved
-    is_kept_S: Tensor  # 1 where a slot is kept, else 0
+    is_kept_BHQS: Tensor  # 1 where a slot is kept, else 0
 
 
 class Places(NamedTuple):
@@ -35,37 +37,33 @@ class Places(NamedTuple):
     def at(self, index_BQ: Tensor) -> Places:
         """The same for some of the queries."""
         row_B1 = torch.arange(len(index_BQ), device=index_BQ.device)[:, None]
+        return self._of(lambda x: x.expand(len(index_BQ), *x.shape[1:])[row_B1, index_BQ])
 
-        def pick(x: Tensor) -> Tensor:
-            return x.expand(len(index_BQ), *x.shape[1:])[row_B1, index_BQ]
+    def rows(self, rows: slice) -> Places:
+        """The same for tokens in a row, themselves and as queries."""
+        cos, sin = self.rotation_BL1K
+        return self._of(lambda x: x[:, rows])._replace(rotation_BL1K=(cos[:, rows], sin[:, rows]))
 
+    def _of(self, pick: Callable[[Tensor], Tensor]) -> Places:
+        """Picked of what is the queries'."""
         kept = self.kept
         if kept is not None:
-            kept = kept._replace(rotation_BQ1K=tuple(map(pick, kept.rotation_BQ1K)))
+            cos, sin = kept.rotation_BQ1K
+            kept = kept._replace(rotation_BQ1K=(pick(cos), pick(sin)))
         mask_BHQS = pick(self.mask_BHQS[:, 0])[:, None]
         return self._replace(mask_BHQS=mask_BHQS, distance_BQS=pick(self.distance_BQS), kept=kept)
 
 
-def places(
-    position_L: Tensor,
-    key_position_S: Tensor,
-    visible_BHLS: Tensor,
-    key_size: int,
-    dtype: torch.dtype,
-) -> Places:
-    """Masks, distances and rotary angles of tokens at absolute positions."""
-    distance_LS = (position_L[:, None] - key_position_S).clamp(min=0)
-    mask_BHLS = torch.zeros_like(visible_BHLS, dtype=dtype).masked_fill_(~visible_BHLS, -math.inf)
-    return Places(mask_BHLS, distance_LS[None], rotation(position_L, key_size, dtype))
-
-
-def rotation(position_L: Tensor, key_size: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """(1, L, 1, K) each: cosine and signed sine of the rotary angles of absolute positions."""
-    # positions grow for ever: float64 keeps the angles exact where float32 would not
-    exponent_K = torch.arange(0, key_size, 2, dtype=torch.float64, device=position_L.device)
-    angle_LK = position_L[:, None] * ROTARY_BASE ** (-exponent_K / key_size)
-    cos, sin = angle_LK.cos().to(dtype), angle_LK.sin().to(dtype)
-    return torch.cat([cos, cos], -1)[None, :, None], torch.cat([-sin, sin], -1)[None, :, None]
+def places(start: int, seen_LS: Tensor, key_size: int, dtype: torch.dtype) -> Places:
+    """Of L tokens of which the first is number `start` of S, for a mask of what they see."""
+    num_new, num_keys = seen_LS.shape
+    position_L = np.arange(start, start + num_new)
+    rotation_2LK = torch.from_numpy(rotation(position_L, key_size)).to(seen_LS.device, dtype)
+    cos, sin = rotation_2LK[:, None, :, None]
+    mask_LS = torch.zeros_like(seen_LS, dtype=dtype).masked_fill_(~seen_LS, -math.inf)
+    token_S = torch.arange(num_keys, device=seen_LS.device)
+    distance_LS = (token_S[start : start + num_new, None] - token_S).clamp(min=0)
+    return Places(mask_LS[None, None], distance_LS[None], (cos, sin))
 
 
 def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
@@ -73,16 +71,6 @@ def rotate(x_BLHK: Tensor, rotation_BL1K: tuple[Tensor, Tensor]) -> Tensor:
     cos_BL1K, sin_BL1K = (x.to(x_BLHK.dtype) for x in rotation_BL1K)
     swapped_BLHK = x_BLHK.roll(x_BLHK.shape[-1] // 2, dims=-1)
     return torch.addcmul(x_BLHK * cos_BL1K, swapped_BLHK, sin_BL1K)
-
-
-def follow(everywhere: Places, moved_L: Tensor, is_kept_S: Tensor) -> Places:
-    """The same where the kept keys have followed the window, by a distance for each query."""
-    cos_BL1K = everywhere.rotation_BL1K[0]
-    turned = rotation(-moved_L, cos_BL1K.shape[-1], cos_BL1K.dtype)
-    return everywhere._replace(
-        distance_BQS=everywhere.distance_BQS - moved_L[:, None] * is_kept_S,
-        kept=Kept(turned, is_kept_S.to(cos_BL1K.dtype)),
-    )
 
 
 def sinusoids(distance_S: Tensor, width: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""One control step as a function of static shapes, sampling included: exported and captured whole.
+"""One control step as a function of static shapes, sampling included: what runs everywhere.
 
-It computes what `GatoPolicy` does by way of `Gato.extend`, with everything that depends on time
-handed in (see `gato_core.window`), so that nothing waits for a value before the action is known.
+Everything that depends on time is handed in (see `gato_core.window`), so that nothing waits for a
+value before the action is known, and the step can be captured or exported whole.
 
-Shapes: N layers, B = 1 robot, H heads, S slots of the ring, K key size, L rows, Q new tokens,
+Shapes: N layers, B robots, H heads, S slots of the cache, K key size, L rows, Q new tokens,
 D width, A action tokens, V their ids.
 """
 
@@ -15,136 +15,114 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gato_core.model import Gato, ModelConfig
+from gato_core.cache import KVCache
+from gato_core.model import Gato, ModelConfig, plain
 from gato_core.positions import Kept, Places
-from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer, Tokens
+from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer
 from gato_core.window import blank
-
-
-class Ring:
-    """Keys and values of the window, for one pass; the network meets it as it meets a KVCache.
-
-    Written in place, or anew where a graph of pure functions is traced.
-    """
-
-    def __init__(self, cache: Mapping[str, Tensor], relative_NHSK: Tensor | None, in_place: bool):
-        self.k, self.v = list(cache["k"].unbind()), list(cache["v"].unbind())
-        self.relative_NHSK = relative_NHSK
-        self.slot_Q: Tensor
-        self._write = Tensor.index_copy_ if in_place else Tensor.index_copy
-
-    def write(self, layer: int, k_BHQK: Tensor, v_BHQK: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores new tokens' keys and values; returns the layer's whole buffers."""
-        dtype = self.k[layer].dtype
-        self.k[layer] = self._write(self.k[layer], 2, self.slot_Q, k_BHQK.to(dtype))
-        self.v[layer] = self._write(self.v[layer], 2, self.slot_Q, v_BHQK.to(dtype))
-        return self.k[layer], self.v[layer]
-
-    def relative_window(self, layer: int, num_queries: int) -> None:
-        """None: where its slots begin is not known to the host."""
 
 
 class ControlStep(nn.Module):
     """From a step's inputs to the ids of its action. The model's dtype is the computation's."""
 
-    def __init__(self, model: Gato, tokenizer: Tokenizer) -> None:
+    def __init__(self, model: Gato, tokenizer: Tokenizer, num_robots: int = 1) -> None:
         super().__init__()
+        spec = tokenizer.spec
         self.model = model.eval()
-        self.num_actions = tokenizer.spec.num_action_tokens
+        self.num_actions = spec.num_action_tokens
         self.action_ids = tokenizer.action_ids
         self.autoregressive = model.config.action_mode == "autoregressive"
-        tokens = tokenizer.encode_observation(blank(tokenizer.spec))
-        position = tokens.local_position.reshape(1, -1)
-        if self.autoregressive:
-            position = np.concatenate([[[ACTION_POSITION]], position], axis=1)
-        row_P = np.flatnonzero(tokens.id.reshape(-1) == PATCH) + self.autoregressive
-        device = model.embedding.weight.device
+        tokens = tokenizer.encode_observation(blank(spec))
+        num_before, num_after = (1, 0) if self.autoregressive else (0, self.num_actions)
+        position_L = np.pad(
+            tokens.local_position[0], (num_before, num_after), constant_values=ACTION_POSITION
+        )
+        row_P = np.flatnonzero(tokens.id[0] == PATCH) + num_before
+        num_slots = (model.config.context_timesteps + 1) * spec.tokens_per_timestep
+        robot_B1 = np.arange(num_robots)[:, None]
         for name, array in (
-            ("position_BL", position),
-            ("patch_row_P", row_P),
-            ("interval_P4", tokens.patch_interval),
+            ("first_slot_B1", robot_B1 * num_slots),
+            ("position_BL", np.tile(position_L, (num_robots, 1))),
+            ("row_P", (robot_B1 * len(position_L) + row_P).ravel()),
+            ("interval_P4", np.tile(tokens.patch_interval, (num_robots, 1))),
         ):
-            self.register_buffer(name, torch.from_numpy(array).to(device), persistent=False)
-        cache = model.new_cache(tokenizer.spec.tokens_per_timestep)
+            self.register_buffer(name, torch.from_numpy(array).to(self.device), persistent=False)
+        cache = model.new_cache(num_slots, num_robots)
         self.register_buffer("relative_NHSK", cache.relative_NHSK, persistent=False)
-        self.cache = {"k": cache.k_NBHSK, "v": cache.v_NBHSK}
+        self.k_NHBSK, self.v_NHBSK = torch.stack(cache.k), torch.stack(cache.v)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.embedding.weight.device
+
+    @torch.inference_mode()
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Action ids (B, A) of one step, which goes into the cache."""
+        tensors = {name: torch.from_numpy(array).to(self.device) for name, array in inputs.items()}
+        return self(tensors, self.k_NHBSK, self.v_NHBSK)[0].cpu().numpy()
 
     def forward(
-        self, inputs: Mapping[str, Tensor], cache: Mapping[str, Tensor], in_place: bool = True
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Action ids (1, A), and the keys and values (N, B, H, S, K) afterwards."""
-        ring = Ring(cache, self.relative_NHSK, in_place)
-        places = self._places(inputs)
-        x_BLD = self._embed(inputs["id"], inputs.get("patch"))
+        self, inputs: Mapping[str, Tensor], k_NHBSK: Tensor, v_NHBSK: Tensor, in_place: bool = True
+    ) -> tuple[Tensor, KVCache]:
+        """Action ids (B, A), and the cache afterwards."""
+        cache = KVCache(k_NHBSK, v_NHBSK, self.relative_NHSK, in_place=in_place)
+        id_BL, noise_BAV = inputs["id"], inputs["noise"]
+        seen = (inputs["patch"].flatten(0, 1), self.interval_P4) if "patch" in inputs else ()
+        x_BLD = self.model.embed(
+            plain(id_BL, self.position_BL[:, : id_BL.shape[1]], *seen), self.row_P
+        )
+        everywhere = self._places(inputs, k_NHBSK.dtype)
         if self.autoregressive:
-            id_BA = self._in_turn(x_BLD, places, inputs, ring)
-        else:
-            id_BA = self._all_at_once(x_BLD, places, inputs, ring)
-        if in_place:
-            return id_BA, cache["k"], cache["v"]
-        return id_BA, torch.stack(ring.k), torch.stack(ring.v)
+            return self._in_turn(x_BLD, everywhere, inputs, cache), cache
+        x_BQD = self._pass(x_BLD, everywhere, inputs["slot"], 0, self.num_actions + 1, cache)
+        return self._sample(x_BQD[:, :-1], noise_BAV), cache
 
     def _in_turn(
-        self, x_BLD: Tensor, places: Places, inputs: Mapping[str, Tensor], ring: Ring
+        self, x_BLD: Tensor, everywhere: Places, inputs: Mapping[str, Tensor], cache: KVCache
     ) -> Tensor:
         """Each action token sampled after those before it."""
-        ids, row = [], 0
-        for noise_V in inputs["noise"]:
-            x_B1D = self._pass(x_BLD, places, inputs["slot"], row, 1, ring)
+        ids: list[Tensor] = []
+        row = 0
+        for noise_BV in inputs["noise"].unbind(1):
+            x_B1D = self._pass(x_BLD, everywhere, inputs["slot"], row, 1, cache)
             row += x_BLD.shape[1]
-            ids.append(self._sample(x_B1D, noise_V))
-            x_BLD = self._embed_action(ids[-1])
+            ids.append(self._sample(x_B1D, noise_BV[:, None]))
+            x_BLD = self.model.embed(plain(ids[-1], torch.full_like(ids[-1], ACTION_POSITION)))
         return torch.cat(ids, dim=1)
 
-    def _all_at_once(
-        self, x_BLD: Tensor, places: Places, inputs: Mapping[str, Tensor], ring: Ring
-    ) -> Tensor:
-        """All action tokens from one pass, in which they enter as zeros."""
-        blank_BA = inputs["id"][:, : self.num_actions] * 0
-        x_BLD = torch.cat([x_BLD, self._embed_action(blank_BA)], dim=1)
-        x_BQD = self._pass(x_BLD, places, inputs["slot"], 0, self.num_actions + 1, ring)
-        return self._sample(x_BQD[:, :-1], inputs["noise"])
-
     def _pass(
-        self, x_BLD: Tensor, places: Places, slot_L: Tensor, row: int, num_outputs: int, ring: Ring
+        self,
+        x_BLD: Tensor,
+        everywhere: Places,
+        slot_BL: Tensor,
+        row: int,
+        num_outputs: int,
+        cache: KVCache,
     ) -> Tensor:
-        """Features (1, num_outputs, D) of the last of the tokens that begin in a row."""
-        length = x_BLD.shape[1]
+        """Features (B, num_outputs, D) of the last of the tokens that begin in a row."""
+        batch_size, length, _ = x_BLD.shape
         rows = slice(row, row + length)
-        ring.slot_Q = slot_L[rows]
-        places = _rows(places, rows)
-        index_BQ = torch.arange(length - num_outputs, length, device=x_BLD.device)[None]
-        return self.model._transform(x_BLD, places, index_BQ, ring)
+        cache.slot_BQ = self.first_slot_B1 + slot_BL[:, rows]
+        last_Q = torch.arange(length - num_outputs, length, device=x_BLD.device)
+        index_BQ = last_Q.expand(batch_size, -1)
+        return self.model.transform(x_BLD, everywhere.rows(rows), index_BQ, cache)
 
-    def _places(self, inputs: Mapping[str, Tensor]) -> Places:
-        mask_LS = inputs["mask"].to(self.cache["k"].dtype)
-        num_slots = mask_LS.shape[1]
-        slot_S = torch.arange(num_slots, device=mask_LS.device)
-        distance_LS = (inputs["slot"][:, None] - slot_S) % num_slots
-        rotation_2LK = inputs.get("rotation", mask_LS[None].expand(2, -1, -1))
-        cos, sin = rotation_2LK[:, None, :, None]
+    def _places(self, inputs: Mapping[str, Tensor], dtype: torch.dtype) -> Places:
+        mask_BLS = inputs["mask"].to(dtype)
+        num_slots = mask_BLS.shape[2]
+        slot_S = torch.arange(num_slots, device=mask_BLS.device)
+        distance_BLS = (inputs["slot"][:, :, None] - slot_S) % num_slots
         kept = None
         if "kept" in inputs:
-            turned_cos, turned_sin = inputs["kept_rotation"][:, None, :, None]
-            kept = Kept((turned_cos, turned_sin), inputs["kept"].to(mask_LS.dtype))
-        distance_LS = inputs.get("distance", distance_LS)
-        return Places(mask_LS[None, None], distance_LS[None], (cos, sin), kept)
+            is_kept_BHQS = inputs["kept"].to(dtype)[:, None, None]
+            kept = Kept(_both(inputs["kept_rotation"]), is_kept_BHQS)
+        rotation = inputs.get("rotation", mask_BLS[:, None].expand(-1, 2, -1, -1))
+        distance_BLS = inputs.get("distance", distance_BLS)
+        return Places(mask_BLS[:, None], distance_BLS, _both(rotation), kept)
 
-    def _embed(self, id_BL: Tensor, patch: Tensor | None) -> Tensor:
-        x_BLD = self.model.embed(_tokens(id_BL, self.position_BL))
-        if patch is None:
-            return x_BLD
-        patch_PD = self.model.patch_embedder(patch, self.interval_P4)
-        position_P = self.position_BL[0, self.patch_row_P]
-        patch_PD = patch_PD + self.model.local_position(position_P)
-        return x_BLD.index_copy(1, self.patch_row_P, patch_PD[None])
-
-    def _embed_action(self, id_BA: Tensor) -> Tensor:
-        return self.model.embed(_tokens(id_BA, torch.full_like(id_BA, ACTION_POSITION)))
-
-    def _sample(self, x_BQD: Tensor, noise_QV: Tensor) -> Tensor:
+    def _sample(self, x_BQD: Tensor, noise_BQV: Tensor) -> Tensor:
         logits_BQV = self.model.logits(x_BQD, self.action_ids)
-        return (logits_BQV.float() + noise_QV).argmax(-1) + self.action_ids[0]
+        return (logits_BQV.float() + noise_BQV).argmax(-1) + self.action_ids[0]
 
 
 class Traced(nn.Module):
@@ -155,9 +133,9 @@ class Traced(nn.Module):
         self.step, self.names = step, names
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        *inputs, k_NBHSK, v_NBHSK = tensors
-        cache = {"k": k_NBHSK, "v": v_NBHSK}
-        return self.step(dict(zip(self.names, inputs)), cache, in_place=False)
+        *inputs, k_NHBSK, v_NHBSK = tensors
+        id_BA, cache = self.step(dict(zip(self.names, inputs)), k_NHBSK, v_NHBSK, in_place=False)
+        return id_BA, torch.stack(cache.k), torch.stack(cache.v)
 
 
 def layout(config: ModelConfig) -> dict:
@@ -170,19 +148,7 @@ def layout(config: ModelConfig) -> dict:
     }
 
 
-def _rows(places: Places, rows: slice) -> Places:
-    """The places of some rows of a timestep."""
-
-    def some(rotation_BL1K: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        cos, sin = rotation_BL1K
-        return cos[:, rows], sin[:, rows]
-
-    kept = places.kept and places.kept._replace(rotation_BQ1K=some(places.kept.rotation_BQ1K))
-    mask_BHQS, distance_BQS = places.mask_BHQS[:, :, rows], places.distance_BQS[:, rows]
-    return Places(mask_BHQS, distance_BQS, some(places.rotation_BL1K), kept)
-
-
-def _tokens(id_BL: Tensor, position_BL: Tensor) -> Tokens[Tensor]:
-    """Tokens without their patches, which are put in their rows afterwards."""
-    none = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=id_BL.device)
-    return Tokens(id_BL, position_BL, torch.ones_like(id_BL, dtype=torch.bool), none, none)
+def _both(rotation_B2LK: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine and signed sine (B, L, 1, K)."""
+    cos, sin = rotation_B2LK[:, :, :, None].unbind(1)
+    return cos, sin

@@ -75,9 +75,9 @@ def spec_of(config: EvaluateConfig) -> Spec:
 def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:
     """Its Spec, and how many timesteps its context has. Errors as of `checkpoint_spec`."""
     loaded = _load(checkpoint, 1)
-    if not hasattr(loaded, "model"):
+    if not hasattr(loaded, "context_timesteps"):
         raise ValueError(f"{checkpoint}: expected a Gato, which reads prompts, got a baseline")
-    return loaded.spec, loaded.model.config.context_timesteps
+    return loaded.spec, loaded.context_timesteps
 
 
 def open_policy(
@@ -92,16 +92,14 @@ def open_policy(
     specialists: Path | None = None,
     keep_prompt: bool = False,
 ):
-    """A fresh policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's."""
+    """The policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's, which is
+    the same object for all episodes of a process.
+    """
     if checkpoint is not None:
-        from gato_core.baseline import BaselinePolicy
-        from gato_core.policy import GatoPolicy
-
-        loaded = _load(checkpoint, threads)
-        if isinstance(loaded, BaselinePolicy):
-            return BaselinePolicy(loaded.actor, temperature=temperature, seed=seed)
-        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
-        return GatoPolicy(loaded.model, loaded.tokenizer, **options)
+        policy = _load(checkpoint, threads, temperature, keep_prompt)
+        policy.reset()
+        policy.seed(seed)
+        return policy
     if name == "expert":
         from gato_sim.domains.rgb_stacking.expert.expert import ScriptedExpert
 
@@ -114,14 +112,16 @@ def open_policy(
 
 
 @cache
-def _load(checkpoint: Path, threads: int):
+def _load(
+    checkpoint: Path, threads: int, temperature: float | None = None, keep_prompt: bool = False
+):
     """The checkpoint's policy, loaded once a process."""
     import torch
 
-    from gato_core.baseline import load_policy
+    from gato_core.policy import load
 
     torch.set_num_threads(threads)
-    return load_policy(checkpoint)
+    return load(checkpoint, temperature=temperature, keep_prompt=keep_prompt)
 
 
 def episode_seed(seed: int, trial_seed: int) -> int:

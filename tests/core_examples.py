@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from gato_core.episode import Episode
-from gato_core.model import Gato, ModelConfig, preset
+from gato_core.model import Gato, ModelConfig, preset, to_tensors
+from gato_core.policy import _together
 from gato_core.spec import Continuous, Discrete, Image, Modality, Spec, Text
-from gato_core.tokenizer import PATCH, Tokens
 
 
 def continuous(size: int, limit: float = 1.0, unit: str = "rad") -> Continuous:
@@ -80,25 +80,47 @@ def random_model(config: ModelConfig, seed: int = 0, scale: float = 1.5) -> Gato
     return model
 
 
-def stretch(tokens: Tokens[torch.Tensor], start: int, stop: int) -> Tokens[torch.Tensor]:
-    """Tokens [start, stop) of each row, with their patches."""
-    is_patch = tokens.id == PATCH
-    order = is_patch.flatten().cumsum(0).view_as(tokens.id) - 1
-    mine = order[:, start:stop][is_patch[:, start:stop]]
-    return replace(
-        tokens,
-        id=tokens.id[:, start:stop],
-        local_position=tokens.local_position[:, start:stop],
-        target=tokens.target[:, start:stop],
-        patch=tokens.patch[mine],
-        patch_interval=tokens.patch_interval[mine],
-    )
+def band_mask(length: int, tokens_per_timestep: int, num_timesteps: int) -> torch.Tensor:
+    """bool (L, L): causal, and not beyond the timesteps in context; what the cache computes."""
+    position_L = torch.arange(length)
+    timestep_L = position_L // tokens_per_timestep
+    age_LL = timestep_L[:, None] - timestep_L
+    return (position_L <= position_L[:, None]) & (age_LL < num_timesteps)
 
 
-def policy_borders(num_timesteps: int) -> list[int]:
-    """Passes as the policy makes them: last action token and observation, then token by token."""
-    length, borders = SMALL.tokens_per_timestep, [0]
-    for t in range(num_timesteps):
-        first = t * length + SMALL.num_observation_tokens + 1
-        borders += [first, first + 1, first + 2]
-    return [*borders, num_timesteps * length]
+@torch.inference_mode()
+def full_logits(model, tokenizer, episode, mask=None) -> torch.Tensor:
+    """(T, A, V): of an episode's actions, by the forward pass of training over all of it."""
+    tokens = to_tensors(tokenizer.encode_timesteps(episode.observation, episode.action))
+    first, last = tokenizer.action_ids
+    return model(tokens, mask)[:, first:last].unflatten(0, (len(episode), -1))
+
+
+@torch.inference_mode()
+def stepped_logits(policy, model, episodes) -> torch.Tensor:
+    """(B, T, A, V): the same of B robots' episodes, by steps of a policy that is made to act so.
+
+    The policy goes on from where it is. None in place of an episode is a robot that stands still.
+    """
+    ids = [e and policy.tokenizer.encode_action(e.action) for e in episodes]
+    parallel = model.config.action_mode == "parallel"
+    steps, seen = [], []
+    handle = model.norm.register_forward_hook(lambda _, __, x_BQD: seen.append(x_BQD))
+    for t in range(len(next(e for e in episodes if e is not None))):
+        inputs = []
+        for robot, each, ids_TA in zip(policy._robots, episodes, ids):
+            if each is None:
+                inputs.append(robot.idle())
+                continue
+            now = {key: value[t] for key, value in each.observation.items()}
+            inputs.append(robot._inputs(now, robot._certain(ids_TA[t])))
+        got = policy._run(_together(inputs))
+        for robot, ids_TA, id_A in zip(policy._robots, ids, got):
+            if ids_TA is not None:
+                assert np.array_equal(id_A, ids_TA[t])
+                robot.took(id_A)
+        x_BAD = seen[0][:, :-1] if parallel else torch.cat(seen, dim=1)
+        steps.append(model.logits(x_BAD, policy.tokenizer.action_ids))
+        seen.clear()
+    handle.remove()
+    return torch.stack(steps, dim=1)

@@ -23,7 +23,7 @@ class OddPolicy:
     def __init__(self, spec) -> None:
         self.spec = spec
         self.mode = "steady"
-        self.seconds = StepSeconds(0.0, 0.0, 0.0)
+        self.seconds = StepSeconds(0.0, 0.0)
 
     def reset(self, prompt=None) -> None:
         """It has no memory."""

@@ -3,92 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gato_core import checkpoint
-from gato_core.model import Gato
-from gato_core.step import ControlStep, layout
-from gato_core.tokenizer import Tokenizer
-from gato_core.window import StepInputs, StepPolicy, blank
+from gato_core.step import ControlStep
 
 ALIGNMENT = 16  # bytes; of every array within the one buffer that travels
 
 
-class StaticPolicy(StepPolicy):
-    """A checkpoint that acts as `GatoPolicy` does, on buffers that never move.
+class CapturedStep:
+    """A step on buffers that never move, made at its first call.
 
-    All inputs of a step travel to the device in one copy, and its action ids back in another;
-    in between nothing waits for the host. On a GPU both copies and the step are captured as one
-    graph; on a CPU the same function runs as it is. Draws differ from GatoPolicy's for one seed.
+    All inputs of a step travel to the device in one copy, and its action ids back in another; in
+    between nothing waits for the host. On a GPU both copies and the step are captured as one graph;
+    on a CPU the same function runs as it is.
     """
 
-    def __init__(
-        self,
-        model: Gato,
-        tokenizer: Tokenizer,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        keep_prompt: bool = False,
-    ) -> None:
-        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
-        super().__init__(StepInputs(tokenizer, **layout(model.config), **options))
-        self._step = ControlStep(model, tokenizer)
-        example = self._inputs.observed(blank(tokenizer.spec))
-        self._inputs.reset()
-        on_gpu = model.embedding.weight.device.type == "cuda"
-        self._host = torch.empty(_num_bytes(example), dtype=torch.uint8, pin_memory=on_gpu)
-        device = model.embedding.weight.device
-        self._device = torch.empty(self._host.shape, dtype=torch.uint8, device=device)
-        self._host_arrays = {k: x.numpy() for k, x in _views(self._host, example).items()}
-        self._device_inputs = _views(self._device, example)
-        num_actions = tokenizer.spec.num_action_tokens
-        self._id_1A = torch.zeros((1, num_actions), dtype=torch.long, pin_memory=on_gpu)
-        self._write(example)
-        self._run = _captured(self._forward) if on_gpu else self._forward
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        temperature: float = 0.0,
-        seed: int = 0,
-        dtype: torch.dtype = torch.bfloat16,
-        device: torch.device | str = "cuda",
-        keep_prompt: bool = False,
-    ) -> StaticPolicy:
-        """The policy of a checkpoint directory. Errors as of `checkpoint.load`."""
-        loaded = checkpoint.load(path)
-        model = loaded.model.to(device=device, dtype=dtype)
-        options = {"temperature": temperature, "seed": seed, "keep_prompt": keep_prompt}
-        return cls(model, loaded.tokenizer, **options)
+    def __init__(self, step: ControlStep) -> None:
+        self._step, self._on_gpu = step, step.device.type == "cuda"
+        self._host: Tensor | None = None
 
     @property
     def num_bytes_to_device(self) -> int:
         """What one step copies to the device, in one copy."""
-        return self._host.numel()
+        return 0 if self._host is None else self._host.numel()
 
-    def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
-        self._write(inputs)
-        self._run()
-        if self._device.is_cuda:
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Action ids (B, A) of one step, which goes into the cache."""
+        if self._host is None:
+            self._prepare(inputs)
+        for name, array in inputs.items():
+            self._host_arrays[name][...] = array
+        self._replay()
+        if self._on_gpu:
             torch.cuda.current_stream().synchronize()
-        return self._id_1A[0].numpy().copy()
+        return self._id_BA.numpy().copy()
 
-    def _write(self, inputs: Mapping[str, np.ndarray]) -> None:
-        for key, array in inputs.items():
-            self._host_arrays[key][...] = array
+    def _prepare(self, inputs: Mapping[str, np.ndarray]) -> None:
+        sizes = [-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in inputs.values()]
+        self._host = torch.zeros(sum(sizes), dtype=torch.uint8, pin_memory=self._on_gpu)
+        self._device = torch.zeros_like(self._host, device=self._step.device)
+        self._host_arrays = {k: x.numpy() for k, x in _views(self._host, inputs).items()}
+        self._inputs = _views(self._device, inputs)
+        shape = (len(inputs["id"]), self._step.num_actions)
+        self._id_BA = torch.zeros(shape, dtype=torch.long, pin_memory=self._on_gpu)
+        for name, array in inputs.items():
+            self._host_arrays[name][...] = array
+        self._replay = _captured(self._forward) if self._on_gpu else self._forward
 
     @torch.inference_mode()
     def _forward(self) -> None:
         self._device.copy_(self._host, non_blocking=True)
-        id_BA, _, _ = self._step(self._device_inputs, self._step.cache)
-        self._id_1A.copy_(id_BA, non_blocking=True)
+        id_BA, _ = self._step(self._inputs, self._step.k_NHBSK, self._step.v_NHBSK)
+        self._id_BA.copy_(id_BA, non_blocking=True)
 
 
 def _captured(run: Callable[[], None]) -> Callable[[], None]:
@@ -103,10 +72,6 @@ def _captured(run: Callable[[], None]) -> Callable[[], None]:
     with torch.cuda.graph(graph):
         run()
     return graph.replay
-
-
-def _num_bytes(arrays: Mapping[str, np.ndarray]) -> int:
-    return sum(-(-array.nbytes // ALIGNMENT) * ALIGNMENT for array in arrays.values())
 
 
 def _views(buffer: Tensor, arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

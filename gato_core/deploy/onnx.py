@@ -1,6 +1,6 @@
 """Exports a checkpoint's control step to ONNX, the cache as inputs and outputs: `gato export`.
 
-`OnnxPolicy` runs it by ONNX Runtime and needs no torch.
+`load` runs it by ONNX Runtime and needs no torch.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from gato_core.policy import GatoPolicy
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_core.window import StepInputs, StepPolicy, blank
+from gato_core.window import StepInputs
 
 if TYPE_CHECKING:
     from gato_core.model import Gato
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 OPSET = 18
 METADATA = "gato"  # key of the model's metadata under which a JSON text says what the graph does
 PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
@@ -57,20 +58,17 @@ def choose_providers(present: Sequence[str], wanted: Sequence[str] | None = None
     return list(wanted or (name for name in PROVIDERS if name in present))
 
 
-class OnnxPolicy(StepPolicy):
-    """An exported checkpoint that acts as `GatoPolicy` does; one run of the graph is one step.
+class OnnxStep:
+    """An exported step; one run of the graph. The cache stays with ONNX Runtime, on its device.
 
-    The cache stays with ONNX Runtime, on its device. Draws differ from GatoPolicy's for one seed.
-    providers: see `choose_providers`. Raises FileNotFoundError, or ValueError for a file that is no
-    exported checkpoint.
+    providers: see `choose_providers`. meta: what `export` wrote beside the graph. Raises
+    FileNotFoundError, or ValueError for a file that is no exported checkpoint.
     """
 
     def __init__(
         self,
         path: str | Path,
         *,
-        temperature: float = 0.0,
-        seed: int = 0,
         providers: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
@@ -83,15 +81,13 @@ class OnnxPolicy(StepPolicy):
         options.intra_op_num_threads = threads or 0
         chosen = choose_providers(onnxruntime.get_available_providers(), providers)
         self._session = onnxruntime.InferenceSession(str(path), options, providers=chosen)
-        meta = _read_metadata(path, self._session.get_modelmeta().custom_metadata_map)
-        tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
-        super().__init__(StepInputs(tokenizer, **meta["step"], temperature=temperature, seed=seed))
+        self.meta = _read_metadata(path, self._session.get_modelmeta().custom_metadata_map)
         self._device = "cpu" if self.providers[0] == PROVIDERS[-1] else "cuda"
         self._names = {each.name for each in self._session.get_inputs()}
 
         def zeros() -> onnxruntime.OrtValue:
             # an array of its own each time: on the CPU its memory is the value's
-            array = np.zeros(meta["cache_shape"], np.float32)
+            array = np.zeros(self.meta["cache_shape"], np.float32)
             return onnxruntime.OrtValue.ortvalue_from_numpy(array, self._device, 0)
 
         # a step reads one pair of keys and values and writes the other
@@ -102,7 +98,8 @@ class OnnxPolicy(StepPolicy):
         """What runs the graph, in the order of preference."""
         return self._session.get_providers()
 
-    def _act(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Action ids (B, A) of one step, which goes into the cache."""
         binding = self._session.io_binding()
         for name, array in inputs.items():
             if name in self._names:
@@ -113,11 +110,45 @@ class OnnxPolicy(StepPolicy):
             binding.bind_ortvalue_output(f"{name}_after", after)
         self._session.run_with_iobinding(binding)
         self._cache, self._spare = self._spare, self._cache
-        return binding.get_outputs()[0].numpy()[0]
+        return binding.get_outputs()[0].numpy()
 
 
-def export(model: Gato, spec: Spec, out: str | Path, *, keep_prompt: bool = False) -> None:
-    """Writes a float32 model's control step as one ONNX file. Raises ValueError beyond 2 GB."""
+def load(
+    path: str | Path,
+    *,
+    temperature: float | None = None,
+    seed: int = 0,
+    providers: Sequence[str] | None = None,
+    threads: int | None = None,
+) -> GatoPolicy:
+    """The policy of an exported checkpoint; no temperature is its own. Errors as of OnnxStep."""
+    step = OnnxStep(path, providers=providers, threads=threads)
+    meta = step.meta
+    tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
+    return GatoPolicy(
+        step,
+        tokenizer,
+        meta["step"],
+        temperature=meta["temperature"] if temperature is None else temperature,
+        seed=seed,
+        keep_prompt=meta["keep_prompt"],
+        num_robots=meta["cache_shape"][2],
+    )
+
+
+def export(
+    model: Gato,
+    spec: Spec,
+    out: str | Path,
+    *,
+    temperature: float = 0.0,
+    keep_prompt: bool = False,
+    num_robots: int = 1,
+) -> None:
+    """Writes a float32 model's control step as one ONNX file. Raises ValueError beyond 2 GB.
+
+    temperature: at which its actions are drawn, unless who loads it says otherwise.
+    """
     import onnx
     import torch
 
@@ -127,10 +158,12 @@ def export(model: Gato, spec: Spec, out: str | Path, *, keep_prompt: bool = Fals
     if num_bytes > MAX_BYTES:
         raise ValueError(f"export: expected weights of at most 2 GB, got {num_bytes / 1e9:.1f} GB")
     tokenizer = Tokenizer(spec, model.config.vocabulary)
-    step = ControlStep(model, tokenizer)
-    step_layout = layout(model.config) | {"keep_prompt": keep_prompt}
-    inputs = StepInputs(tokenizer, **step_layout)
-    example = {k: torch.from_numpy(x) for k, x in inputs.observed(blank(spec)).items()}
+    step = ControlStep(model, tokenizer, num_robots)
+    inputs = StepInputs(tokenizer, **layout(model.config), keep_prompt=keep_prompt)
+    example = {
+        name: torch.from_numpy(np.stack([array] * num_robots))
+        for name, array in inputs.idle().items()
+    }
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     with warnings.catch_warnings(), torch.no_grad():
         # the exporter of TorchScript unrolls the passes within seconds and needs only onnx; the
@@ -138,7 +171,7 @@ def export(model: Gato, spec: Spec, out: str | Path, *, keep_prompt: bool = Fals
         warnings.simplefilter("ignore")
         torch.onnx.export(
             Traced(step, list(example)).eval(),  # else the model is left in training mode
-            (*example.values(), *step.cache.values()),
+            (*example.values(), step.k_NHBSK, step.v_NHBSK),
             str(out),
             input_names=[*example, "k", "v"],
             output_names=["action_id", "k_after", "v_after"],
@@ -149,8 +182,10 @@ def export(model: Gato, spec: Spec, out: str | Path, *, keep_prompt: bool = Fals
         "format_version": FORMAT_VERSION,
         "spec": spec.to_dict(),
         "vocabulary": vars(tokenizer.vocabulary),
-        "step": step_layout,
-        "cache_shape": list(step.cache["k"].shape),
+        "temperature": temperature,
+        "step": layout(model.config),
+        "keep_prompt": keep_prompt,
+        "cache_shape": list(step.k_NHBSK.shape),
     }
     proto = onnx.load(out)
     proto.metadata_props.add(key=METADATA, value=json.dumps(content))
@@ -162,11 +197,10 @@ def agreement(model: Gato, spec: Spec, exported: str | Path, num_timesteps: int)
 
     Both go on with their own actions.
     """
-    from gato_core.policy import GatoPolicy
     from gato_core.tools.bench import made_up
 
     tokenizer = Tokenizer(spec, model.config.vocabulary)
-    policies = GatoPolicy(model, tokenizer), OnnxPolicy(exported)
+    policies = GatoPolicy.of(model, tokenizer), load(exported, temperature=0.0)
     rng = np.random.default_rng(0)
     same = []
     for _ in range(num_timesteps):
@@ -182,7 +216,9 @@ def main() -> int:
     config = tyro.cli(ExportConfig, description=__doc__)
     try:
         loaded = checkpoint.load(config.checkpoint)
-        export(loaded.model, loaded.spec, config.out, keep_prompt=config.keep_prompt)
+        temperature = checkpoint.temperature(config.checkpoint)
+        options = {"temperature": temperature, "keep_prompt": config.keep_prompt}
+        export(loaded.model, loaded.spec, config.out, **options)
     except (ValueError, OSError) as error:
         print(f"gato export: {error}", file=sys.stderr)
         return 1

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gato_core.cache import KVCache
-from gato_core.model import Gato, to_tensors
-from gato_core.policy import sample
+from gato_core.model import Gato, plain, to_tensors
+from gato_core.positions import places
 from gato_core.text import documents, pieces
 from gato_core.text.documents import Document
 from gato_core.tokenizer import NO_POSITION, Tokens
@@ -23,18 +22,46 @@ PAPER_TEMPERATURE = 0.9  # figure 6
 END_OF_TURN = pieces.NEW_LINE
 
 
-def new_text_cache(
-    model: Gato, num_tokens: int = NUM_CONTEXT_TOKENS, batch_size: int = 1
-) -> KVCache:
-    """An empty cache for one document of up to num_tokens: a single timestep, never evicted."""
-    return model.new_cache(num_tokens, batch_size, context_timesteps=1)
+class Reading:
+    """A document as far as it was read: up to num_tokens, none of which ever leaves."""
+
+    def __init__(
+        self, model: Gato, num_tokens: int = NUM_CONTEXT_TOKENS, batch_size: int = 1
+    ) -> None:
+        self.model = model
+        self.cache = model.new_cache(num_tokens, batch_size)
+        self.length = 0
+
+    @property
+    def room(self) -> int:
+        return self.cache.num_slots - self.length
+
+    def extend(self, tokens: Tokens[Tensor]) -> Tensor:
+        """Reads on; the features (B, D) of the last token."""
+        batch_size, num_new = tokens.id.shape
+        start, device = self.length, tokens.id.device
+        self.length += num_new
+        num_slots = self.cache.num_slots
+        slot_BS = torch.arange(batch_size * num_slots, device=device).view(batch_size, num_slots)
+        self.cache.slot_BQ = slot_BS[:, start : self.length]
+        seen_LS = slot_BS[0] <= slot_BS[0, start : self.length, None]
+        everywhere = places(start, seen_LS, self.model.config.key_size, self.cache.k[0].dtype)
+        last_B1 = torch.full((batch_size, 1), num_new - 1, device=device)
+        return self.model.transform(self.model.embed(tokens), everywhere, last_B1, self.cache)[:, 0]
+
+
+def sample(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:
+    """Indices (...,) drawn from the softmax of logits (..., V) / temperature; 0 is the argmax."""
+    if temperature == 0.0:
+        return logits.argmax(-1)
+    weight = (logits.float() / temperature).softmax(-1)
+    return torch.multinomial(weight.flatten(0, -2), 1, generator=generator).view(weight.shape[:-1])
 
 
 @torch.inference_mode()
 def generate(
-    model: Gato,
+    reading: Reading,
     tokens: Tokens[Tensor],
-    cache: KVCache,
     *,
     max_tokens: int,
     stop: int = pieces.END,
@@ -45,10 +72,10 @@ def generate(
     """Text ids (B, n) that follow the tokens (B, L): each row up to `stop`, which then repeats.
 
     Temperature 0 takes the likeliest. No other ids than text's are ever drawn. Afterwards the
-    cache holds the tokens and what was generated. Raises ValueError when that does not fit.
+    tokens and what was generated have been read. Raises ValueError when that does not fit.
     """
     batch_size, length = tokens.id.shape
-    room = cache.tokens_per_timestep - cache.length
+    model, room = reading.model, reading.room
     if length == 0 or length + max_tokens > room:
         raise ValueError(
             f"generate: expected 1..{room - max_tokens} tokens before {max_tokens} new ones, "
@@ -56,13 +83,14 @@ def generate(
         )
     ids: list[Tensor] = []
     stopped_B = torch.zeros(batch_size, dtype=torch.bool, device=tokens.id.device)
-    x_B1D = model.extend(tokens, cache)
+    x_BD = reading.extend(tokens)
     while len(ids) < max_tokens and not stopped_B.all():
-        logits_BV = model.logits(x_B1D[:, 0], (0, model.config.vocabulary.num_text))
+        logits_BV = model.logits(x_BD, (0, model.config.vocabulary.num_text))
         id_B = sample(_likeliest(logits_BV, top_k), temperature, generator)
         ids.append(id_B.masked_fill(stopped_B, stop))
         stopped_B = ids[-1] == stop
-        x_B1D = model.extend(_text_tokens(ids[-1][:, None]), cache)
+        id_B1 = ids[-1][:, None]
+        x_BD = reading.extend(plain(id_B1, torch.full_like(id_B1, NO_POSITION)))
     return torch.stack(ids, dim=1)
 
 
@@ -79,9 +107,8 @@ def complete(
     device = model.embedding.weight.device
     tokens = to_tensors(documents.tokenize(document, model.config.vocabulary), device)
     ids = generate(
-        model.eval(),
+        Reading(model.eval(), tokens.id.shape[1] + max_tokens),
         tokens,
-        new_text_cache(model, tokens.id.shape[1] + max_tokens),
         max_tokens=max_tokens,
         temperature=temperature,
         top_k=top_k,
@@ -101,25 +128,25 @@ class Chat:
         seed: int = 0,
         num_context_tokens: int = NUM_CONTEXT_TOKENS,
     ) -> None:
-        self.model, self.temperature = model.eval(), temperature
+        self.temperature = temperature
         self._device = model.embedding.weight.device
         self._generator = torch.Generator(self._device).manual_seed(seed)
-        self._cache = new_text_cache(model, num_context_tokens)
+        self._vocabulary = model.config.vocabulary
+        self._reading = Reading(model.eval(), num_context_tokens)
 
     def say(self, said: str, image: np.ndarray | None = None, *, max_tokens: int = 64) -> str:
         """The reply. Raises ValueError when the conversation has outgrown the context."""
         document = documents.chat([(said, "")], image)
-        tokens = documents.tokenize(document, self.model.config.vocabulary)
+        tokens = documents.tokenize(document, self._vocabulary)
         ids = generate(
-            self.model,
+            self._reading,
             to_tensors(tokens, self._device),
-            self._cache,
             max_tokens=max_tokens,
             stop=END_OF_TURN,
             temperature=self.temperature,
             generator=self._generator,
         )
-        return pieces.decode(ids[0].cpu().numpy(), self.model.config.vocabulary).strip()
+        return pieces.decode(ids[0].cpu().numpy(), self._vocabulary).strip()
 
 
 def _likeliest(logits_BV: Tensor, top_k: int | None) -> Tensor:
@@ -128,9 +155,3 @@ def _likeliest(logits_BV: Tensor, top_k: int | None) -> Tensor:
         return logits_BV
     least_B1 = logits_BV.topk(top_k).values[:, -1:]
     return logits_BV.masked_fill(logits_BV < least_B1, -math.inf)
-
-
-def _text_tokens(id_BL: Tensor) -> Tokens[Tensor]:
-    no_patch = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=id_BL.device)
-    position = torch.full_like(id_BL, NO_POSITION)
-    return Tokens(id_BL, position, torch.ones_like(id_BL, dtype=torch.bool), no_patch, no_patch)

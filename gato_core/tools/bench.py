@@ -20,17 +20,16 @@ import numpy as np
 import torch
 import tyro
 
-from gato_core.deploy.cuda_graph import StaticPolicy
 from gato_core.deploy.packed import pack
 from gato_core.model import ActionMode, Gato, ModelConfig, preset
-from gato_core.policy import GatoPolicy, Policy
+from gato_core.policy import GatoPolicy
 from gato_core.spec import Continuous, Image, Modality, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.tools.roofline import Machine, measure_machine, passes
 from gato_core.vocab import Vocabulary
 
 NUM_SPECIAL_PIECES = 4  # text ids that every vocabulary with text has
-STAGES = ("tokenize", "prefill", "decode", "step", "cpu")
+STAGES = ("tokenize", "network", "step", "cpu")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -103,7 +102,7 @@ def _made_up(modality: Modality, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, getattr(modality, "num_values", NUM_SPECIAL_PIECES), modality.shape)
 
 
-def measure(policy: Policy, spec: Spec, num_steps: int, num_before: int) -> dict[str, dict]:
+def measure(policy: GatoPolicy, spec: Spec, num_steps: int, num_before: int) -> dict[str, dict]:
     """Percentiles in milliseconds of each stage, after num_before steps that fill the context."""
     rng = np.random.default_rng(0)
     milliseconds: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -112,9 +111,8 @@ def measure(policy: Policy, spec: Spec, num_steps: int, num_before: int) -> dict
         wall, cpu = time.perf_counter(), time.process_time()
         policy.step(observation)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        seconds = getattr(policy, "seconds", None)
-        stages = (seconds.tokenize, seconds.prefill, seconds.decode) if seconds else (0.0,) * 3
-        for stage, value in zip(STAGES, (*stages, wall, cpu)):
+        seconds = policy.seconds
+        for stage, value in zip(STAGES, (seconds.tokenize, seconds.network, wall, cpu)):
             milliseconds[stage].append(1e3 * value)
     return {stage: percentiles(values[num_before:]) for stage, values in milliseconds.items()}
 
@@ -143,14 +141,6 @@ def hardware(device: str, threads: int) -> dict:
     return machine | {"torch": torch.__version__, "commit": commit()}
 
 
-def _policy(model: Gato, spec: Spec) -> Policy:
-    """The fastest there is for the model's device."""
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
-    if model.embedding.weight.device.type == "cuda":
-        return StaticPolicy(model, tokenizer)
-    return GatoPolicy(pack(model), tokenizer)
-
-
 def _models(config: BenchConfig) -> Iterator[tuple[str, Gato, Spec]]:
     """Names, float32 models and their robots, one after the other: large ones need the room."""
     if config.checkpoint is not None:
@@ -168,7 +158,8 @@ def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConf
     size = model.config
     floor = sum(each.seconds(machine) for each in passes(model, spec))
     row: dict = {"preset": name, "action_mode": size.action_mode}
-    row |= measure(_policy(model, spec), spec, config.num_steps, size.context_timesteps + 5)
+    policy = GatoPolicy.of(pack(model), Tokenizer(spec, size.vocabulary))
+    row |= measure(policy, spec, config.num_steps, size.context_timesteps + 5)
     row["roofline_ms"] = round(1e3 * floor, 3)
     for key, stage in (("meets_hz", "step"), ("idle_hz", "cpu")):
         met = [rate for rate in config.rates if row[stage]["p99"] <= 1e3 / rate]

@@ -9,7 +9,7 @@ from core_examples import SMALL, continuous, observations, random_model, tiny
 from safetensors.torch import load_file, save_file
 
 from gato_core import checkpoint
-from gato_core.policy import GatoPolicy
+from gato_core.policy import GatoPolicy, load
 from gato_core.spec import Discrete, Image, Spec, Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
@@ -66,8 +66,8 @@ def test_a_checkpoint_says_at_which_temperature_to_draw_its_actions(saved, model
 
 def test_a_loaded_policy_acts_as_the_saved_one(saved, model):
     rng = np.random.default_rng(0)
-    original = GatoPolicy(model, Tokenizer(SMALL, model.config.vocabulary))
-    loaded = GatoPolicy.load(saved)
+    original = GatoPolicy.of(model, Tokenizer(SMALL, model.config.vocabulary))
+    loaded = load(saved)
     for _ in range(4):
         observation = observations(SMALL, rng)
         assert np.array_equal(loaded.step(observation), original.step(observation))

@@ -3,13 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from core_examples import BENCHMARK, SMALL, observations, random_model, tiny, values
+from core_examples import BENCHMARK, SMALL, band_mask, observations, random_model, tiny, values
 from torch.nn import functional as F
 
-from gato_core.model import Gato, band_mask, preset, to_tensors
-from gato_core.positions import places, rotate
+from gato_core.model import Gato, preset, to_tensors
+from gato_core.positions import rotate
 from gato_core.tokenizer import ACTION_POSITION, PATCH, Tokenizer, encode_document
 from gato_core.vocab import Vocabulary
+from gato_core.window import rotation
 
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
@@ -199,10 +200,8 @@ def test_rotary_angles_stay_exact_for_ever():
     vectors = torch.randn(1, 2, 1, 32)
     scores = []
     for start in (0, 123_456_789, 10**11):
-        position = torch.tensor([start + 40, start])
-        mask = torch.ones(1, 1, 2, 2, dtype=torch.bool)
-        rotation = places(position, position, mask, 32, torch.float32).rotation_BL1K
-        turned = rotate(vectors, rotation)
+        cos, sin = torch.from_numpy(rotation(np.array([start + 40, start]), 32))[:, None, :, None]
+        turned = rotate(vectors, (cos, sin))
         scores.append(float(turned[:, 0].flatten() @ turned[:, 1].flatten()))
     assert np.allclose(scores, scores[0], atol=1e-4)
 

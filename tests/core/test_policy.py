@@ -6,9 +6,10 @@ import pytest
 import torch
 from core_examples import SMALL, continuous, episode, observations, random_model, tiny
 
-from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core import checkpoint
+from gato_core.deploy import onnx
 from gato_core.model import to_tensors
-from gato_core.policy import GatoPolicy, sample
+from gato_core.policy import GatoPolicy, load
 from gato_core.spec import Discrete, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
@@ -18,7 +19,7 @@ SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
 
 def make_policy(model, spec=SMALL, **options):
-    return GatoPolicy(model, Tokenizer(spec, model.config.vocabulary), **options)
+    return GatoPolicy.of(model, Tokenizer(spec, model.config.vocabulary), **options)
 
 
 def stream(num_timesteps, spec=SMALL, seed=0):
@@ -183,17 +184,16 @@ MIXED = Spec(  # a wide camera, a tall one, and a view cut out of the middle
 @SCHEMES
 @MODES
 def test_cameras_may_have_different_sizes_and_shapes(positions, action_mode):
-    """Static shapes, too; and the patches of all cameras are embedded in one batch."""
+    """The patches of all cameras are embedded in one batch."""
     model = random_model(tiny(positions, action_mode=action_mode))
     batches = []
     model.patch_embedder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
-    tokenizer, observed = Tokenizer(MIXED, model.config.vocabulary), stream(7, MIXED)
-    expected = act(GatoPolicy(model, tokenizer), observed)
+    observed = stream(7, MIXED)
+    expected = act(make_policy(model, MIXED), observed)
     assert batches == [3 * 6 + 8 * 1 + 4 * 4] * 7
-    assert np.array_equal(act(StaticPolicy(model, tokenizer), observed), expected)
     for key in ("a/pixels", "b/pixels", "c/pixels"):
         edited = [o | {key: 255 - o[key]} for o in observed]
-        assert not np.array_equal(act(GatoPolicy(model, tokenizer), edited), expected), key
+        assert not np.array_equal(act(make_policy(model, MIXED), edited), expected), key
 
 
 @MODES
@@ -213,8 +213,27 @@ def test_a_negative_temperature_is_refused():
         make_policy(random_model(tiny()), temperature=-1.0)
 
 
-def test_samples_follow_the_softmax():
-    logits = torch.tensor([0.0, 1.0, 2.0])
-    draws = sample(logits.expand(20_000, 3), 0.5, torch.Generator().manual_seed(0))
-    share = draws.bincount(minlength=3) / len(draws)
-    assert torch.allclose(share, (logits / 0.5).softmax(-1), atol=0.02)
+def test_draws_follow_the_softmax():
+    policy = make_policy(random_model(tiny(action_mode="parallel")), temperature=0.5)
+    inputs, (now,) = policy._robots[0], stream(1)
+    noise_NV = np.stack([inputs.observed(now)["noise"][0, :3] for _ in range(4_000)])
+    logits = np.array([0.0, 1.0, 2.0])
+    share = np.bincount((logits + noise_NV).argmax(-1)) / len(noise_NV)
+    expected = np.exp(logits / 0.5) / np.exp(logits / 0.5).sum()
+    assert np.abs(share - expected).max() < 0.03
+
+
+def test_a_policy_draws_at_its_checkpoints_own_temperature_unless_told_otherwise(tmp_path):
+    """Loading once took the likeliest where the checkpoint, and evaluation, said to draw."""
+    model = random_model(tiny())
+    checkpoint.save(tmp_path / "c", model, model.config, SMALL, {}, temperature=0.7)
+    onnx.export(model, SMALL, tmp_path / "c.onnx", temperature=0.7)
+    for path, runtime in ((tmp_path / "c", "cpu"), (tmp_path / "c.onnx", "onnx")):
+        for asked, got in ((None, 0.7), (0.0, 0.0), (2.0, 2.0)):
+            policy = load(path, runtime=runtime, temperature=asked)
+            assert policy.temperature == got
+
+
+def test_an_unknown_runtime_is_refused():
+    with pytest.raises(ValueError, match="runtime: expected one of .*'onnx'.*, got 'tpu'"):
+        load("nowhere", runtime="tpu")

@@ -55,7 +55,7 @@ def test_the_peak_is_a_programs_own_and_not_that_of_what_started_it():
 
 def test_parameters_are_counted_without_making_them():
     assert memory.num_parameters(preset("debug")) == sum(
-        p.numel() for p in Gato.from_preset("debug").parameters()
+        p.numel() for p in Gato(preset("debug")).parameters()
     )
 
 

@@ -1,4 +1,4 @@
-"""The step of static shapes decides as GatoPolicy does; on a GPU it is captured, here it is run."""
+"""On a GPU the step is captured on buffers that never move; here the same is run as it is."""
 
 from dataclasses import replace
 
@@ -8,17 +8,27 @@ import pytest
 import torch
 from core_examples import SMALL, episode, observations, random_model, tiny
 
-from gato_core.deploy.cuda_graph import StaticPolicy
+from gato_core.deploy.cuda_graph import CapturedStep
 from gato_core.deploy.packed import PackedLinear, pack
 from gato_core.policy import GatoPolicy
+from gato_core.step import ControlStep, layout
 from gato_core.tokenizer import Tokenizer
 
 MODES = pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
 
-def make(policy_class, model, **options):
-    return policy_class(model, Tokenizer(SMALL, model.config.vocabulary), **options)
+def eager(model, tokenizer, **options):
+    return GatoPolicy.of(model, tokenizer, **options)
+
+
+def buffered(model, tokenizer, **options):
+    step = ControlStep(model, tokenizer, options.get("num_robots", 1))
+    return GatoPolicy(CapturedStep(step), tokenizer, layout(model.config), **options)
+
+
+def make(way, model, **options):
+    return way(model, Tokenizer(SMALL, model.config.vocabulary), **options)
 
 
 def act(policy, num_timesteps, seed=0):
@@ -28,51 +38,55 @@ def act(policy, num_timesteps, seed=0):
 
 @SCHEMES
 @MODES
-def test_static_shapes_change_no_action(positions, action_mode):
+@pytest.mark.parametrize("keep_prompt", [False, True])
+def test_static_buffers_change_no_action(positions, action_mode, keep_prompt):
     """Past several windows, and in a second episode that begins with a prompt."""
-    model = random_model(tiny(positions, action_mode=action_mode))
-    policies = [make(each, model) for each in (GatoPolicy, StaticPolicy)]
+    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
+    model = random_model(config)
+    policies = [make(each, model, keep_prompt=keep_prompt) for each in (eager, buffered)]
     expected, got = (act(policy, 9) for policy in policies)
     assert np.array_equal(expected, got)
     for policy in policies:
         policy.reset(episode(SMALL, np.random.default_rng(1), 3))
-    expected, got = (act(policy, 4, seed=2) for policy in policies)
+    expected, got = (act(policy, 9, seed=2) for policy in policies)
     assert np.array_equal(expected, got)
 
 
 @SCHEMES
 @MODES
-def test_it_decides_as_gato_policy_does_on_a_demonstration(positions, action_mode):
-    """Token for token, seven windows long, for two robots in turn."""
+def test_two_robots_are_decided_for_on_a_demonstration(positions, action_mode):
+    """Token for token, seven windows long, in one buffer as in two networks."""
     config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
     model, (spec, shown) = random_model(config), demonstration.load()
     tokenizer = Tokenizer(spec, config.vocabulary)
     stream = demonstration.observations(shown, 200)[::6]
-    robots = stream[:30], stream[:3:-1]
-    eager = [GatoPolicy(model, tokenizer) for _ in robots]
-    static = [StaticPolicy(model, tokenizer) for _ in robots]
-    for seen in zip(*robots):
-        expected = [policy.step(observation) for policy, observation in zip(eager, seen)]
-        got = [policy.step(observation) for policy, observation in zip(static, seen)]
-        assert np.array_equal(expected, got)
+    alone = [eager(model, tokenizer) for _ in range(2)]
+    together = buffered(model, tokenizer, num_robots=2)
+    for seen in zip(stream[:30], stream[:3:-1]):
+        expected = [policy.step(observation) for policy, observation in zip(alone, seen)]
+        assert np.array_equal(expected, together.step_together(seen))
 
 
-@torch.inference_mode()
 def test_the_buffers_stay_where_they_are():
     """What a captured graph reads and writes must not move."""
-    policy = make(StaticPolicy, random_model(tiny()))
-    buffers = [*policy._device_inputs.values(), *policy._step.cache.values(), policy._id_1A]
-    before = [buffer.data_ptr() for buffer in buffers]
+    policy = make(buffered, random_model(tiny()))
+    act(policy, 1)
+    run = policy._run
+
+    def addresses():
+        buffers = [*run._inputs.values(), run._step.k_NHBSK, run._step.v_NHBSK, run._id_BA]
+        return [buffer.data_ptr() for buffer in buffers]
+
+    before = addresses()
     act(policy, 4)
-    buffers = [*policy._device_inputs.values(), *policy._step.cache.values(), policy._id_1A]
-    assert [buffer.data_ptr() for buffer in buffers] == before
+    assert addresses() == before
 
 
 @MODES
 def test_the_same_seed_draws_the_same_actions(action_mode):
     model = random_model(tiny(action_mode=action_mode))
     first, again, other = (
-        act(make(StaticPolicy, model, temperature=1.0, seed=seed), 4) for seed in (0, 0, 1)
+        act(make(buffered, model, temperature=1.0, seed=seed), 4) for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert (np.abs(first) < 0.07).all()
@@ -91,8 +105,8 @@ def test_packed_weights_compute_the_same(dtype, precision):
 @SCHEMES
 def test_a_packed_model_acts_as_before(positions):
     config = tiny(positions)
-    expected = act(make(GatoPolicy, random_model(config)), 6)
-    assert np.array_equal(act(make(GatoPolicy, pack(random_model(config))), 6), expected)
+    expected = act(make(eager, random_model(config)), 6)
+    assert np.array_equal(act(make(eager, pack(random_model(config))), 6), expected)
 
 
 def test_what_cannot_be_packed_stays_as_it_is():

@@ -13,8 +13,7 @@ import torch
 from core_examples import SMALL, episode, random_model, tiny
 
 from gato_core import checkpoint
-from gato_core.deploy.cuda_graph import StaticPolicy
-from gato_core.deploy.onnx import OnnxPolicy, choose_providers, export, main
+from gato_core.deploy.onnx import choose_providers, export, load, main
 from gato_core.deploy.packed import pack
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy
@@ -56,10 +55,10 @@ def test_every_token_is_the_one_torch_chooses(exported, seen):
     """On 200 timesteps of a demonstration, fifty windows; then in an episode with a prompt."""
     model, out, keep_prompt = exported
     spec, shown = seen
-    onnx_policy = OnnxPolicy(out, threads=1, providers=CPU)
+    onnx_policy = load(out, threads=1, providers=CPU)
     assert onnx_policy.spec == spec
     tokenizer = Tokenizer(spec, model.config.vocabulary)
-    policies = GatoPolicy(model, tokenizer, keep_prompt=keep_prompt), onnx_policy
+    policies = GatoPolicy.of(model, tokenizer, keep_prompt=keep_prompt), onnx_policy
     for prompt, num in ((None, 200), (demonstration.timesteps(shown, 90, 93), 20)):
         actions = []
         for policy in policies:
@@ -70,7 +69,7 @@ def test_every_token_is_the_one_torch_chooses(exported, seen):
 
 
 def test_the_shipped_policy_decides_alike_however_it_is_run(tmp_path, seen):
-    """Packed, of static shapes, by ONNX Runtime: 99 of 100 tokens, as trained logits lie close.
+    """Packed, or by ONNX Runtime: 99 of 100 tokens, as trained logits lie close.
 
     Where this says that the Specs differ, record anew: tests/demonstration.py tells how.
     """
@@ -79,15 +78,33 @@ def test_the_shipped_policy_decides_alike_however_it_is_run(tmp_path, seen):
     assert loaded.spec.differences(spec) == []
     export(loaded.model, spec, tmp_path / "control.onnx")
     policies = [
-        GatoPolicy(loaded.model, loaded.tokenizer),
-        StaticPolicy(loaded.model, loaded.tokenizer),
-        GatoPolicy(pack(checkpoint.load(SHIPPED).model), loaded.tokenizer),
-        OnnxPolicy(tmp_path / "control.onnx", threads=1, providers=CPU),
+        GatoPolicy.of(loaded.model, loaded.tokenizer),
+        GatoPolicy.of(pack(checkpoint.load(SHIPPED).model), loaded.tokenizer),
+        load(tmp_path / "control.onnx", threads=1, providers=CPU),
     ]
     stream = demonstration.observations(shown, 200)
     expected, *others = (act(policy, stream) for policy in policies)
     for got in others:
         assert np.mean(got == expected) >= 0.99
+
+
+def test_robots_in_lock_step_are_exported_together(tmp_path, seen):
+    """One of them begins anew with a prompt meanwhile."""
+    spec, shown = seen
+    model = random_model(tiny())
+    export(model, spec, tmp_path / "two.onnx", num_robots=2)
+    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    together = load(tmp_path / "two.onnx", threads=1, providers=CPU)
+    alone = [GatoPolicy.of(model, tokenizer) for _ in range(2)]
+    stream = demonstration.observations(shown, 60)
+    for t in range(30):
+        if t == 10:
+            prompt = demonstration.timesteps(shown, 90, 93)
+            together.reset(prompt, robot=1)
+            alone[1].reset(prompt)
+        now = stream[t], stream[30 + t]
+        expected = [policy.step(observation) for policy, observation in zip(alone, now)]
+        assert np.array_equal(together.step_together(now), expected)
 
 
 def test_accelerators_come_first_where_they_are_present():
@@ -109,8 +126,7 @@ def test_exporting_leaves_the_model_acting(exported):
 def test_the_same_seed_draws_the_same_actions(exported, seen):
     stream = demonstration.observations(seen[1], 4)
     first, again, other = (
-        act(OnnxPolicy(exported[1], temperature=1.0, seed=seed, threads=1), stream)
-        for seed in (0, 0, 1)
+        act(load(exported[1], temperature=1.0, seed=seed, threads=1), stream) for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
@@ -119,8 +135,8 @@ def test_the_same_seed_draws_the_same_actions(exported, seen):
 def test_it_runs_where_torch_is_not_installed(exported):
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from gato_core.deploy.onnx import OnnxPolicy\n"
-        f"OnnxPolicy({str(exported[1])!r}, threads=1).reset()"
+        "from gato_core.policy import load\n"
+        f"load({str(exported[1])!r}, runtime='onnx').reset()"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -130,7 +146,7 @@ def test_it_runs_where_torch_is_not_installed(exported):
 def test_what_does_not_fit_is_refused_before_anything_is_remembered(exported, seen):
     """A prompt that leaves no room, one of another robot, and a value that is no number."""
     spec, shown = seen
-    policy = OnnxPolicy(exported[1], threads=1)
+    policy = load(exported[1], threads=1)
     good = demonstration.observations(shown, 3)
     expected = act(policy, good)
     with pytest.raises(ValueError, match="prompt: expected fewer timesteps .* context's 4, got 4"):
@@ -148,12 +164,12 @@ def test_what_does_not_fit_is_refused_before_anything_is_remembered(exported, se
 def test_another_file_is_refused(tmp_path, exported):
     onnx = pytest.importorskip("onnx")
     with pytest.raises(FileNotFoundError, match="expected an exported checkpoint, got no file"):
-        OnnxPolicy(tmp_path / "none.onnx")
+        load(tmp_path / "none.onnx")
     proto = onnx.load(exported[1])
     del proto.metadata_props[:]
     onnx.save(proto, tmp_path / "other.onnx")
     with pytest.raises(ValueError, match="expected a checkpoint exported with .* got None"):
-        OnnxPolicy(tmp_path / "other.onnx")
+        load(tmp_path / "other.onnx")
 
 
 def test_the_command_proves_what_it_exports(tmp_path, monkeypatch, capsys):

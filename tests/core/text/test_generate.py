@@ -11,7 +11,7 @@ from gato_core.policy import GatoPolicy
 from gato_core.spec import Image, Spec, Text
 from gato_core.text import documents, pieces
 from gato_core.text.documents import Document
-from gato_core.text.generate import Chat, complete, generate, new_text_cache
+from gato_core.text.generate import Chat, Reading, complete, generate, sample
 from gato_core.tokenizer import PATCH, Tokenizer, batch, encode_document
 from gato_core.vocab import Vocabulary
 
@@ -29,8 +29,7 @@ def prompt(num_ids=6, seed=0):
 
 
 def greedy(model, tokens, max_tokens=8, **options):
-    cache = new_text_cache(model, 64, len(tokens.id))
-    return generate(model, tokens, cache, max_tokens=max_tokens, **options)
+    return generate(Reading(model, 64, len(tokens.id)), tokens, max_tokens=max_tokens, **options)
 
 
 def test_targets_are_text_and_nothing_else():
@@ -138,11 +137,11 @@ def test_generated_text_is_the_likeliest_of_the_full_forward_pass(positions):
 def test_a_conversation_in_the_cache_equals_reading_it_anew():
     model = random_model(tiny(vocabulary=FEW))
     first, second = np.arange(5, 10), np.arange(20, 24)
-    cache = new_text_cache(model, 64)
+    reading = Reading(model, 64)
 
     def follow(ids):
         tokens = to_tensors(encode_document([ids], FEW))
-        return generate(model, tokens, cache, max_tokens=5, stop=-1)
+        return generate(reading, tokens, max_tokens=5, stop=-1)
 
     reply, continued = follow(first), follow(second)
     whole = encode_document([first, reply[0].numpy(), second], FEW)
@@ -236,7 +235,7 @@ def test_an_instruction_changes_what_the_policy_does():
     observation = observations(spec, np.random.default_rng(0))
     actions = []
     for words in ("stack the red block on the blue block", "open the gripper"):
-        policy = GatoPolicy(model, Tokenizer(spec, model.config.vocabulary))
+        policy = GatoPolicy.of(model, Tokenizer(spec, model.config.vocabulary))
         actions.append(policy.step(observation | {"instruction": words}))
     assert not np.array_equal(*actions)
 
@@ -246,3 +245,10 @@ def test_an_instruction_of_another_vocabulary_is_refused_by_name():
     observation = {"instruction": np.array([5, 100]), "joints": np.zeros(2, np.float32)}
     with pytest.raises(ValueError, match=r"instruction: expected text ids in \[0, 100\), got 5..1"):
         Tokenizer(spec, FEW).encode_observation(observation)
+
+
+def test_samples_follow_the_softmax():
+    logits = torch.tensor([0.0, 1.0, 2.0])
+    draws = sample(logits.expand(20_000, 3), 0.5, torch.Generator().manual_seed(0))
+    share = draws.bincount(minlength=3) / len(draws)
+    assert torch.allclose(share, (logits / 0.5).softmax(-1), atol=0.02)

@@ -9,8 +9,8 @@ import train_examples
 from safetensors.torch import load_file, save_file
 from train_examples import SPEC
 
-from gato_core import baseline, checkpoint
-from gato_core.baseline import Actor, BaselineConfig, load_policy
+from gato_core import baseline, checkpoint, policy
+from gato_core.baseline import Actor, BaselineConfig
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
 from gato_core.spec import Continuous, Discrete, Spec, Text
@@ -62,10 +62,10 @@ def test_four_steps_equal_two_and_two_more(config, method, ema):
 def test_an_action_that_follows_from_the_joint_is_learned(config, method):
     config = changed(config, method=method, steps=150, learning_rate=3e-3, save_every=150)
     summary = train(changed(config, augment=None))
-    policy = load_policy(summary["checkpoint"])
+    acting = policy.load(summary["checkpoint"])
     for joint in (-0.8, 0.8):
         observation = {"camera/pixels": np.full((16, 16, 3), 128, np.uint8)}
-        action = policy.step(observation | {"joints": np.array([joint], np.float32)})
+        action = acting.step(observation | {"joints": np.array([joint], np.float32)})
         assert np.sign(action[0]) == np.sign(joint) and np.sign(action[1]) == np.sign(joint)
 
 
@@ -163,11 +163,11 @@ def test_each_kind_of_checkpoint_is_opened_or_refused_by_its_kind(config, tmp_pa
         checkpoint.load(tmp_path / "bc")
     gato = train_examples.config(tmp_path, config.data.folders[0])
     train_gato(changed(gato, steps=1))
-    assert type(load_policy(gato.folder / "checkpoints/last")).__name__ == "GatoPolicy"
+    assert type(policy.load(gato.folder / "checkpoints/last")).__name__ == "GatoPolicy"
     weights = load_file(tmp_path / "bc/model.safetensors")
     save_file({k: v + 0.1 for k, v in weights.items()}, tmp_path / "bc/model.safetensors")
     with pytest.raises(ValueError, match="SHA-256"):
-        load_policy(tmp_path / "bc")
+        policy.load(tmp_path / "bc")
 
 
 def test_a_checkpoint_says_what_made_it(config):

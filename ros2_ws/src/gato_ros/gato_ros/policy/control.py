@@ -19,7 +19,7 @@ from gato_ros.safety.limits import Limiter, SafetyLimits
 from gato_sim.arm.controller import Controller
 
 if TYPE_CHECKING:
-    from gato_core.policy import GatoPolicy  # and with it torch, which teleoperation does without
+    from gato_core.policy import GatoPolicy
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Control:
         twist = self._controller.tcp_jacobian(angles) @ velocities
         times.append(time.monotonic())
         observe, _, kinematics = np.diff(times).tolist()
-        inside = dataclasses.asdict(self.policy.seconds)  # tokenize, prefill, decode
+        inside = dataclasses.asdict(self.policy.seconds)  # tokenize, network
         stages = {"observe": observe, **inside, "kinematics": kinematics}
         return Command(velocities, float(ctrl[-1]), twist, angles, action, stages)
 

@@ -27,8 +27,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from gato_core import checkpoint
-from gato_core.policy import GatoPolicy
+from gato_core.policy import load
 from gato_ros.common import cadence, conversion, diagnostics, ingest, paths, realtime, topics
 from gato_ros.common.joint_parts import JointParts
 from gato_ros.common.stopping import Stop
@@ -147,10 +146,9 @@ class PolicyNode(LifecycleNode):
         parameters = self.parameters
         robot = parameters.robot()
         folder = paths.find(parameters.checkpoint)
-        temperature = parameters.temperature
-        if temperature == policy_parameters.CHECKPOINTS_OWN:
-            temperature = checkpoint.temperature(folder)
-        policy = GatoPolicy.load(folder, temperature=temperature, seed=parameters.seed)
+        own = parameters.temperature == policy_parameters.CHECKPOINTS_OWN
+        temperature = None if own else parameters.temperature
+        policy = load(folder, temperature=temperature, seed=parameters.seed)
         if differences := robot.differences(policy.spec):
             lines = "\n  ".join(differences)
             raise ValueError(f"{folder}: the checkpoint is for another robot:\n  {lines}")
