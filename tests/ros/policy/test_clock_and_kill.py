@@ -13,6 +13,8 @@ from std_msgs.msg import Float64MultiArray
 
 from gato_ros.common import conversion, diagnostics, topics
 
+pytestmark = pytest.mark.alone  # holds within tenths of a second
+
 SECOND = 1_000_000_000
 STEP = SECOND // 20
 

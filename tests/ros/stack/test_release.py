@@ -1,5 +1,6 @@
 """A policy node that holds its commands back to even intervals."""
 
+import pytest
 import rclpy
 import ros_examples
 from diagnostic_msgs.msg import DiagnosticArray
@@ -7,6 +8,8 @@ from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE, FakeSensors
 from std_msgs.msg import Float64MultiArray
 
 from gato_ros.common import diagnostics, topics
+
+pytestmark = pytest.mark.alone  # holds within tenths of a second
 
 DELAY = 0.045  # s, of control timesteps of 0.05
 
