@@ -1,8 +1,7 @@
 """What a rosbag2 recording holds as bytes, and the types that make messages of them.
 
-An indexed MCAP file, which is what recorders write, is read chunk by chunk; all else (sqlite3, a
-file without index, compressed messages) is left to rosbags, and so is what is wrong with a file
-that does not open.
+MCAP files, which are what recorders write, are read chunk by chunk; all else (sqlite3, compressed
+messages) is left to rosbags.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from gato_core.importers.mcap_file import McapFile
 
 # what wrong bytes make of opening and reading: lengths no memory holds, texts that are none
 ERRORS = (AnyReaderError, ReaderError, SerdeError, TypesysError, McapError, struct.error, EOFError,
-          AssertionError, ValueError, KeyError, OverflowError, MemoryError)  # fmt: skip
+          AssertionError, ValueError, KeyError, OverflowError, MemoryError, OSError)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,13 @@ class Storage:
 def opened(path: Path, metadata: Mapping) -> Storage:
     """metadata: of a folder. Raises one of ERRORS when the recording is damaged."""
     files = files_of(path, metadata)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise ValueError(f"expected the files of metadata.yaml, these files are missing: {missing}")
     is_plain = (metadata.get("compression_mode") or "none").lower() == "none"
-    is_mcap = all(file.suffix == ".mcap" for file in files)
-    readable = _indexed(files) if files and is_plain and is_mcap else None
+    if files and is_plain and all(file.suffix == ".mcap" for file in files):
+        return _mcap(files)
     # a folder that does not say how it is stored, as after reindexing, is read file by file
-    return readable or _any([path] if metadata.get("storage_identifier") else files)
+    return _any([path] if metadata.get("storage_identifier") else files)
 
 
 def files_of(path: Path, metadata: Mapping) -> list[Path]:
@@ -66,15 +67,9 @@ def files_of(path: Path, metadata: Mapping) -> list[Path]:
     return [path / PurePath(name).name for name in names] if path.is_dir() else [path]
 
 
-def _indexed(paths: Sequence[Path]) -> Storage | None:
-    """None where one of the files is not indexed MCAP, or there is none."""
+def _mcap(paths: Sequence[Path]) -> Storage:
     with contextlib.ExitStack() as stack:
-        try:
-            files = [stack.enter_context(contextlib.closing(McapFile(path))) for path in paths]
-        except (McapError, ValueError, OSError, struct.error):
-            return None  # rosbags opens it, or says why not
-        if not files or not all(file.is_indexed for file in files):
-            return None
+        files = [stack.enter_context(contextlib.closing(McapFile(path))) for path in paths]
         topics = {topic: kind for file in files for topic, kind in file.types.items()}
         counts = {topic: sum(file.counts.get(topic, 0) for file in files) for topic in topics}
         definitions = {name: text for file in files for name, text in file.definitions.items()}

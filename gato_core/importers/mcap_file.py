@@ -7,7 +7,6 @@ chunk is not, because there the library reads eight times and makes an object fo
 from __future__ import annotations
 
 import itertools
-import struct
 from bisect import bisect_left
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -19,12 +18,10 @@ from mcap.opcode import Opcode
 from mcap.reader import SeekingReader
 from mcap.records import Channel, Chunk, ChunkIndex
 from mcap.stream_reader import get_chunk_data_stream
-from mcap.summary import Summary
+
+from gato_core.importers.mcap_scan import MESSAGE, RAW, RECORD, scanned
 
 LANGUAGES = ("ros2msg", "ros2idl", "omgidl")  # that define messages of ROS 2 in CDR
-
-_RECORD = struct.Struct("<BQ")  # opcode, length
-_MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log time, publish time; then the data
 
 # log time, place in the file, channel, data: tuples sort in order of arrival
 _Message = tuple[int, int, int, memoryview]
@@ -39,20 +36,20 @@ class McapFile:
 
     types: {topic: message type}, of another encoding than ROS 2's with that in brackets. counts:
     {topic: number of messages}. definitions: {type: (language, text)} of ROS 2's messages.
-    is_indexed: whether it has an index; if not, all are empty.
     """
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("rb")
         try:
-            reader = SeekingReader(self._file, record_size_limit=path.stat().st_size)
-            self._summary = reader.get_summary() or Summary()
-            self.is_indexed = bool(self._summary.statistics and self._summary.chunk_indexes)
+            size = path.stat().st_size
             self._checked: set[int] = set()  # chunks, by where they start
+            summary = SeekingReader(self._file, record_size_limit=size).get_summary()
+            is_indexed = summary and summary.statistics and summary.chunk_indexes
+            self._summary = summary if is_indexed else scanned(self._file, size, self._chunk)
             self._kinds: dict[int, str] = {}  # message type by channel
             self.types: dict[str, str] = {}
             self.definitions: dict[str, tuple[str, str]] = {}
-            for channel in self._summary.channels.values() if self.is_indexed else ():
+            for channel in self._summary.channels.values():
                 self._add(channel)
         except BaseException:
             self._file.close()
@@ -121,25 +118,31 @@ class McapFile:
 
     def _unpacked(self, index: ChunkIndex, first: int, wanted: Collection[int]) -> list[_Message]:
         """The messages of the wanted channels in a chunk, in the file's order."""
-        data = self._chunk(index.chunk_start_offset)
+        first_byte = index.chunk_start_offset
+        data = self._stretch(index) if index.compression == RAW else self._chunk(first_byte)
         found: list[_Message] = []
         at, size = 0, len(data)
         while at < size:
-            opcode, length = _RECORD.unpack_from(data, at)
-            begin, at = at + _RECORD.size, at + _RECORD.size + length
+            opcode, length = RECORD.unpack_from(data, at)
+            begin, at = at + RECORD.size, at + RECORD.size + length
             if at > size:
                 raise McapError(f"record: expected {length} bytes, got {size - begin}")
             if opcode == Opcode.MESSAGE:
-                channel, _, log_time, _ = _MESSAGE.unpack_from(data, begin)
+                channel, _, log_time, _ = MESSAGE.unpack_from(data, begin)
                 if channel in wanted:
-                    payload = data[begin + _MESSAGE.size : at]
+                    payload = data[begin + MESSAGE.size : at]
                     found.append((log_time, first + begin, channel, payload))
         return found
+
+    def _stretch(self, index: ChunkIndex) -> memoryview:
+        """Records of a file without chunks."""
+        self._file.seek(index.chunk_start_offset)
+        return memoryview(self._file.read(index.uncompressed_size))
 
     def _chunk(self, start: int) -> memoryview:
         """A chunk unpacked, its size compared, and its checksum when it is read first."""
         try:
-            self._file.seek(start + _RECORD.size)
+            self._file.seek(start + RECORD.size)
             chunk = Chunk.read(ReadDataStream(self._file))
             stream, size = get_chunk_data_stream(chunk, validate_crc=start not in self._checked)
         except _DAMAGE as error:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 from foreign_bag import TYPES
-from mcap.writer import CompressionType, Writer
+from mcap.writer import CompressionType, IndexType, Writer
 from rosbags.highlevel import AnyReader
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin
 from rosbags.rosbag2 import Writer as BagWriter
@@ -14,6 +14,7 @@ from rosbags.rosbag2 import Writer as BagWriter
 from gato_core.importers.bags import Bag
 
 JOINT_STATE = "sensor_msgs/msg/JointState"
+DEFINITION, _ = TYPES.generate_msgdef(JOINT_STATE, ros_version=2)
 TOPICS = ("/left", "/right")
 
 
@@ -30,14 +31,29 @@ def joint_state(number: int, num_joints: int = 7) -> bytes:
     return bytes(TYPES.serialize_cdr(message, JOINT_STATE))
 
 
-def write_mcap(path, arrivals, first=0, **options):
+def write_mcap(
+    path,
+    arrivals,
+    first=0,
+    foreign=(),
+    foreign_topic="/other",
+    records=(),
+    definition=DEFINITION,
+    **options,
+):
     """Messages at these times, ns, in this order, on each of the topics in turn."""
-    definition, _ = TYPES.generate_msgdef(JOINT_STATE, ros_version=2)
     with path.open("wb") as file:
         writer = Writer(file, **options)
         writer.start(profile="ros2")
         schema = writer.register_schema(JOINT_STATE, "ros2msg", definition.encode())
         channels = [writer.register_channel(topic, "cdr", schema) for topic in TOPICS]
+        for record in records:
+            writer.add_metadata("gato", record)
+        if foreign:
+            name, language, data, encoding, message = foreign
+            kind = writer.register_schema(name, language, data) if name else 0
+            other = writer.register_channel(foreign_topic, encoding, kind)
+            writer.add_message(other, 10**9, message, 10**9)
         for number, arrival in enumerate(arrivals, first):
             writer.add_message(channels[number % 2], arrival, joint_state(number), arrival)
         writer.finish()
@@ -66,6 +82,14 @@ def split_in_two(path, arrivals):
     metadata["rosbag2_bagfile_information"]["relative_file_paths"] = names
     (path / "metadata.yaml").write_text(yaml.safe_dump(metadata))
     return path
+
+
+def change_metadata(path, **changes):
+    """ "missing" takes a key away."""
+    metadata = yaml.safe_load((path / "metadata.yaml").read_text())
+    noted = metadata["rosbag2_bagfile_information"] | changes
+    kept = {key: value for key, value in noted.items() if value != "missing"}
+    (path / "metadata.yaml").write_text(yaml.safe_dump({"rosbag2_bagfile_information": kept}))
 
 
 def by_rosbags(path) -> list:
@@ -123,6 +147,75 @@ def test_messages_are_the_same_however_they_are_stored(tmp_path, write):
     arrivals = [10**9 + 7 * number for number in range(200)]
     expected = [(TOPICS[i % 2], arrival, i) for i, arrival in enumerate(arrivals)]
     assert by_bag(write(tmp_path, arrivals)) == expected
+
+
+FOREIGN = {  # schema's name, encoding, data; the messages' encoding and a message
+    "json": ("foxglove.Log", "jsonschema", b"{}", "json", b"{}"),
+    "protobuf": ("foxglove.Grid", "protobuf", b"\x0a\xff", "protobuf", b"\x08\x01"),
+    "no schema": ("", "", b"", "json", b"{}"),
+    "unknown language": ("some.Type", "flatbuffer", b"\xff", "flatbuffer", b""),
+    "unparsable": ("foxglove::Grid", "omgidl", b"module foxglove { no idl", "cdr", bytes(12)),
+    "empty": ("std_msgs/msg/Empty", "ros2msg", b"", "cdr", b"\0\1\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("index", ["indexed", "not indexed", "no chunks"])
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_channels_of_other_encodings_are_listed_and_the_others_read(tmp_path, foreign, index):
+    """Such a file was called damaged, with a bare word for the reason."""
+    options = {"indexed": {}, "no chunks": {"use_chunking": False}}.get(
+        index, {"index_types": IndexType.NONE, "use_statistics": False, "chunk_size": 3000}
+    )
+    path = tmp_path / "bag.mcap"
+    arrivals = [10**9 + 7 * number for number in range(100)]
+    write_mcap(path, arrivals, foreign=FOREIGN[foreign], **options)
+    with Bag(path) as bag:
+        assert bag.counts == {"/left": 50, "/right": 50, "/other": 1}
+        assert set(bag.topics) == {*TOPICS, "/other"}
+        times = bag.times(bag.topics)
+        found = [
+            (int(times[topic].arrivals[number]), int(message.position[0]))
+            for topic, number, message in bag.messages({topic: range(50) for topic in TOPICS})
+        ]
+    assert found == [(arrival, i) for i, arrival in enumerate(arrivals)]
+
+
+def test_a_topic_with_messages_of_two_encodings_gives_those_of_ros(tmp_path):
+    path = tmp_path / "bag.mcap"
+    foreign = ("foxglove.JointStates", "jsonschema", b"{}", "json", b"{}")
+    write_mcap(path, [10**9 + i for i in range(20)], foreign=foreign, foreign_topic="/left")
+    with Bag(path) as bag:
+        assert bag.topics["/left"] == JOINT_STATE and bag.counts["/left"] == 10
+        assert len(list(bag.messages({"/left": range(10)}))) == 10
+
+
+def test_a_schema_without_text_is_known_by_its_name(tmp_path):
+    """What a recorder writes that did not find the definition."""
+    path = write_mcap(tmp_path / "bag.mcap", [10**9 + i for i in range(20)], definition="")
+    with Bag(path) as bag:
+        (first,) = (message for _, _, message in bag.messages({"/left": [0]}))
+    assert first.name[0] == "joint0"
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+@pytest.mark.parametrize("identifier", ["", None])
+def test_a_folder_that_does_not_say_how_it_is_stored_is_read(tmp_path, storage, identifier):
+    arrivals = [10**9 + 7 * number for number in range(40)]
+    path = write_folder(tmp_path / "bag", arrivals, storage)
+    change_metadata(path, storage_identifier=identifier)
+    assert by_bag(path) == [(TOPICS[i % 2], arrival, i) for i, arrival in enumerate(arrivals)]
+
+
+@pytest.mark.parametrize("custom", [None, {}, "missing", {"operator": "me"}])
+def test_what_our_recorder_noted_survives_reindexing(tmp_path, custom):
+    """`ros2 bag reindex` writes metadata.yaml without it; the record in the file was not read."""
+    path = write_folder(tmp_path / "bag", [10**9 + 1], StoragePlugin.MCAP)
+    record = {"version": "1", "success": "true", "task": "first word"}
+    write_mcap(path / "bag.mcap", [10**9 + 1], records=[record, record | {"task": "last word"}])
+    change_metadata(path, custom_data=custom)
+    with Bag(path) as bag:
+        assert (bag.info["success"], bag.info["task"]) == ("true", "last word")
+        assert bag.info.get("operator") == ("me" if custom == {"operator": "me"} else None)
 
 
 @pytest.mark.parametrize("compression", list(CompressionType))
