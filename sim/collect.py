@@ -14,20 +14,22 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import tyro
 
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_sim.domains.rgb_stacking import perturb, suites
+from gato_core.spec import Spec
+from gato_sim.domains.rgb_stacking import instructions, perturb, suites
 from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.handover import Handover
-from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, join_task
+from gato_sim.domains.rgb_stacking.objects import RED_ON_BLUE, join_task, split_task
 from gato_sim.domains.rgb_stacking.scene import assets
 from gato_sim.domains.rgb_stacking.tasks import robot_spec, view_image
 from gato_sim.policies import checkpoint_spec, open_policy
@@ -58,7 +60,8 @@ class CollectConfig:
     """train, selection, heldout, mastery (the test triplets), one of those by name, such as
     rgb_test_triplet1, or ids "r25,x37,y26"."""
     stack: str = RED_ON_BLUE
-    """What is put on what, e.g. blue_on_green."""
+    """What is put on what, e.g. blue_on_green; any draws one of the six pairs for each episode, and
+    a sentence that says which, which the policy is to observe."""
     episodes: int = 100
     """Episodes the dataset shall hold."""
     keep: Literal["success", "all"] = "success"
@@ -130,7 +133,18 @@ class CollectConfig:
 def trial(config: CollectConfig, index: int) -> Trial:
     """The initial state and objects of episode `index`."""
     seed = stable_seed("collect", config.seed, index)
-    return suites.trial(join_task(config.triplets, config.stack), index, seed)
+    drawn = suites.trial(join_task(config.triplets, config.stack), index, seed)
+    if config.stack != suites.ANY:
+        return drawn
+    rng = np.random.default_rng(stable_seed("wording", seed))
+    sentence = instructions.draw(split_task(drawn.objects)[1], rng)
+    return replace(drawn, instruction=sentence)
+
+
+def spec_of(config: CollectConfig) -> Spec:
+    """What is recorded: the instruction too, where the task differs from episode to episode."""
+    num_tokens = instructions.NUM_TOKENS if config.stack == suites.ANY else 0
+    return robot_spec(config.cameras, config.image_size, config.view, num_tokens)
 
 
 @cache
@@ -159,7 +173,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
 
     scene = config.physics, config.randomise, config.cameras, config.image_size, config.view
     env = _environment(*scene)
-    spec = robot_spec(config.cameras, config.image_size, config.view)
+    spec = spec_of(config)
     expert = ScriptedExpert(env, seed=trial.seed)
     policy, perturbation = expert, None
     draws = stable_seed("perturb", trial.seed)
@@ -177,6 +191,7 @@ def demonstrate(config: CollectConfig, trial: Trial) -> Episode:
         objects=trial.objects,
         max_steps=config.max_steps,
         perturb=perturbation,
+        instruction=trial.instruction,
     )
     steps = until_decided(steps, expert, config.stop_after)
     episode = record(env, steps, task=trial.instruction, source="expert", seed=trial.seed)
@@ -206,7 +221,7 @@ def collect(config: CollectConfig) -> dict:
     suites.check_collectable(config.triplets, config.stack)
     stored = _stored_info(config.out)
     _check_settings(config, stored)
-    spec = robot_spec(config.cameras, config.image_size, config.view)
+    spec = spec_of(config)
     if config.actor and (differences := spec.differences(checkpoint_spec(config.actor))):
         raise ValueError(f"{config.actor}: it acts on another Spec:\n  " + "\n  ".join(differences))
     workers.set_threads(1)

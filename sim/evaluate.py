@@ -24,7 +24,7 @@ from gato_sim import policies, prompts
 from gato_sim.arm.sawyer import CONTROL_TIMESTEP
 from gato_sim.domains.rgb_stacking import seen, specialist, suites
 from gato_sim.domains.rgb_stacking.scene import assets
-from gato_sim.domains.rgb_stacking.tasks import views_of
+from gato_sim.domains.rgb_stacking.tasks import INSTRUCTION, instruction_tokens, views_of
 from gato_sim.evaluate_config import EvaluateConfig, defaults, parse_shard
 from gato_sim.results import report, summary
 from gato_sim.run import gl, locks, provenance, workers
@@ -43,7 +43,10 @@ def evaluate(config: EvaluateConfig) -> dict:
     assets.path()
     workers.set_threads(config.threads)
     number, num_shards = parse_shard(config.shard)
-    trials = list(suites.trials(config.suite, config.episodes))[number - 1 :: num_shards]
+    trials = list(suites.trials(config.suite, config.episodes))
+    if config.instruction is not None:
+        trials = suites.told(trials, config.instruction)
+    trials = trials[number - 1 :: num_shards]
     if not trials:
         raise ValueError(f"shard: expected no more shards than trials, got {config.shard}")
     config = _resolved(config, trials)
@@ -72,7 +75,7 @@ def _resolved(config: EvaluateConfig, trials: Sequence[Trial]) -> EvaluateConfig
     if config.temperature is None:
         own = checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
         config = replace(config, temperature=own)
-    policies.spec_of(config)  # raises for a checkpoint that cannot be evaluated
+    _check_words(config, trials)
     if config.prompt is None:
         return config
     spec, context_timesteps = policies.checkpoint_context(config.checkpoint)
@@ -81,6 +84,22 @@ def _resolved(config: EvaluateConfig, trials: Sequence[Trial]) -> EvaluateConfig
         config.prompt, config.prompt_timesteps, spec, context_timesteps, tasks
     )
     return replace(config, prompt_timesteps=timesteps)
+
+
+def _check_words(config: EvaluateConfig, trials: Sequence[Trial]) -> None:
+    """Raises ValueError for a network that cannot be told anything; warns of words that are cut."""
+    num_tokens = instruction_tokens(policies.spec_of(config))
+    if num_tokens:
+        from gato_core.text import pieces  # the extra `text`
+
+        vocabulary = policies.vocabulary(config.checkpoint, config.threads)
+        for sentence in sorted({trial.instruction for trial in trials}):
+            pieces.fit(sentence, num_tokens, vocabulary)
+    elif config.instruction is not None and config.checkpoint:
+        raise ValueError(
+            f"instruction: expected a checkpoint that observes Text as {INSTRUCTION!r}, "
+            f"got {config.checkpoint}, which does not"
+        )
 
 
 def _settings(config: EvaluateConfig, trials: Sequence[Trial]) -> dict:

@@ -43,6 +43,9 @@ class EvaluateConfig:
     """Videos to make, failures first."""
     max_steps: int = NUM_STEPS
     """Control steps of an episode; fewer than the benchmark's 400 only to try things out."""
+    instruction: str | None = None
+    """What the policy is told, such as "put the green object on the blue one"; it says what is to
+    be stacked, too. By default the task's own sentence."""
     prompt: Path | None = None
     """Dataset: each episode begins with a demonstration of the same task, with the same objects if
     there is one."""

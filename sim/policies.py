@@ -11,7 +11,8 @@ import numpy as np
 
 from gato_core.episode import Episode
 from gato_core.spec import Spec
-from gato_sim.domains.rgb_stacking.tasks import robot_spec, views_of
+from gato_core.vocab import Vocabulary
+from gato_sim.domains.rgb_stacking.tasks import instruction_tokens, robot_spec, views_of
 from gato_sim.evaluate_config import EvaluateConfig
 from gato_sim.suites import stable_seed
 
@@ -57,7 +58,7 @@ def checkpoint_spec(checkpoint: Path, threads: int = 1) -> Spec:
     simulated robot differs from what it was trained for.
     """
     spec = _load(checkpoint, threads).spec
-    if differences := spec.differences(robot_spec(*views_of(spec))):
+    if differences := spec.differences(robot_spec(*views_of(spec), instruction_tokens(spec))):
         raise ValueError(
             f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
             + "\n  ".join(differences)
@@ -70,6 +71,11 @@ def spec_of(config: EvaluateConfig) -> Spec:
     if config.checkpoint is None:
         return robot_spec(())
     return checkpoint_spec(config.checkpoint, config.threads)
+
+
+def vocabulary(checkpoint: Path, threads: int = 1) -> Vocabulary:
+    """By which a checkpoint reads words. Errors as of `checkpoint_spec`."""
+    return _load(checkpoint, threads).tokenizer.vocabulary
 
 
 def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from gato_core.dataset import Dataset
 from gato_core.episode import Episode
 from gato_core.spec import Spec
+from gato_sim.domains.rgb_stacking import instructions
 from gato_sim.suites import stable_seed
 
 
@@ -61,7 +62,7 @@ def check(
             + "\n  ".join(differences)
         )
     shown = {task for task, _ in _shown(dataset).values()}
-    if missing := sorted(set(tasks) - shown):
+    if missing := sorted(set(map(instructions.plain, tasks)) - shown):
         raise ValueError(
             f"prompt: expected successful episodes of {missing} in {dataset}, got successes of "
             f"{sorted(shown) or 'nothing'}"
@@ -74,7 +75,7 @@ def choose(dataset: Path, task: str, objects: str, seed: int) -> int:
 
     Tasks are those that `check` was asked about.
     """
-    shown = _shown(dataset)
+    shown, task = _shown(dataset), instructions.plain(task)
     candidates = [i for i, about in shown.items() if about == (task, objects)]
     candidates = candidates or [i for i, about in shown.items() if about[0] == task]
     return int(np.random.default_rng(stable_seed("prompt", seed)).choice(candidates))
@@ -89,11 +90,11 @@ def read(dataset: Path, number: int, timesteps: int) -> Episode:
 
 @cache
 def _shown(dataset: Path) -> dict[int, tuple[str, str | None]]:
-    """{number of each success: (its task, its objects if it says which)}"""
+    """{number of each success: (its task in plain words, its objects if it says which)}"""
     opened = _open(dataset)
     infos = [json.loads(row["gato/info"]) for row in opened.rows]
     return {
-        int(i): (opened.rows[i]["gato/task"], infos[i].get("objects"))
+        int(i): (instructions.plain(opened.rows[i]["gato/task"]), infos[i].get("objects"))
         for i in np.flatnonzero(opened.successes)
     }
 

@@ -33,7 +33,7 @@ class Step(NamedTuple):
     {name: float32 (7,)}, true poses before the action. before, after: the stages that hold.
     """
 
-    observation: dict[str, np.ndarray]
+    observation: dict[str, np.ndarray | str]
     privileged: dict[str, np.ndarray]
     action: np.ndarray
     executed: np.ndarray
@@ -53,19 +53,21 @@ def play(
     max_steps: int = NUM_STEPS,
     perturb: Callable[[np.ndarray], np.ndarray] | None = None,
     latency: Callable[[], float] | None = None,
+    instruction: str | None = None,
 ) -> Iterator[Step]:
     """Resets `env` to the episode `seed`, then yields each step once it is done.
 
     objects: the environment's task from now on, if it is another. policy: any Policy; it sees what
     `spec` names. perturb: turns the policy's clean action (A,) into the executed one; the clean one
     stays the label. latency: the seconds after which each action takes effect (see pace.py).
+    instruction: what a policy that observes words is told.
     """
     timestep = env.reset(seed=seed, task=objects)
     policy.reset()
     pace = Pace(env, policy, latency=latency, perturb=perturb)
     after = env.stages()
     for _ in range(max_steps):
-        observation = policy_observation(timestep.observation, spec)
+        observation = policy_observation(timestep.observation, spec, instruction)
         privileged, before = _poses(env, timestep), after
         action, executed, timestep = pace.step(observation)
         after = env.stages()

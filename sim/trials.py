@@ -115,6 +115,7 @@ def _play(
         seed=trial.seed,
         max_steps=config.max_steps,
         latency=_latency(config, policy),
+        instruction=trial.instruction,
     )
     about = dict(task=trial.instruction, source=config.policy_name, seed=trial.seed)
     episode = record(env, watch(steps), **about)

@@ -95,6 +95,8 @@ def conditions(summary: Mapping) -> str:
         text += f"; weights {summary['weights_sha256'][:12]}, {sampling}"
     if (delay := summary.get("delay_ms")) is not None:
         text += f"; actions late by {'what each took' if delay == 'measured' else f'{delay:g} ms'}"
+    if words := summary.get("instruction"):
+        text += f"; told: {words}"
     if prompt := summary.get("prompt"):
         text += (
             f"; episodes begin with {summary['prompt_timesteps']} timesteps of a demonstration of "

@@ -15,10 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset
+from gato_core.spec import Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
-from gato_sim.domains.rgb_stacking import objects, suites
+from gato_sim.domains.rgb_stacking import instructions, objects, suites
 from gato_sim.domains.rgb_stacking.tasks import ACTION
 from gato_training.run_log import origin
 from gato_training.sequences import Sampling, Sequences
@@ -196,6 +197,26 @@ def test_another_stack_is_part_of_the_episode(tmp_path):
     with pytest.raises(ValueError, match="with stack 'blue_on_green', got 'red_on_green'"):
         options |= dict(stack="red_on_green")
         collect(CollectConfig(out=tmp_path / "data", episodes=2, **options))
+
+
+def test_any_stack_is_told_which(tmp_path):
+    """All six pairs of colours, each in several wordings, which the policy observes as words."""
+    config = CollectConfig(out=Path("unused"), stack="any", **SHORT)
+    drawn = [trial(config, index) for index in range(300)]
+    assert {objects.split_task(one.objects)[1] for one in drawn} == set(objects.STACKS)
+    for one in drawn:
+        assert instructions.stack_of(one.instruction) == objects.split_task(one.objects)[1]
+    spoken = {one.instruction for one in drawn}
+    assert spoken == {words for stack in objects.STACKS for words in instructions.wordings(stack)}
+    options = SHORT | dict(stack="any", episodes=4, workers=0, out=tmp_path / "data")
+    collect(CollectConfig(**options))
+    dataset = Dataset(tmp_path / "data")
+    assert dataset.spec.observation["instruction"] == Text(instructions.NUM_TOKENS)
+    for i, one in enumerate(drawn[:4]):
+        episode = dataset.episode(i)
+        assert episode.task == dataset.rows[i]["tasks"][0] == one.instruction
+        assert episode.observation["instruction"].tolist() == [one.instruction] * len(episode)
+        assert episode.info["objects"] == one.objects
 
 
 def test_unknown_stack_names_the_known_ones(tmp_path):

@@ -6,11 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from core_examples import random_model
 
 from gato_core import checkpoint
-from gato_core.model import PRESETS, Gato
+from gato_core.model import PRESETS, Gato, with_text
 from gato_sim import evaluate as verb
-from gato_sim.domains.rgb_stacking import seen
+from gato_sim.domains.rgb_stacking import objects, seen
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, choose_films, evaluate
 from gato_sim.evaluate_config import NOT_IN_RESULT
@@ -210,6 +211,63 @@ def test_checkpoint_is_evaluated_with_its_own_cameras(small_checkpoint, tmp_path
     content = evaluate(config)
     assert content["policy"] == "small"
     assert content["latency_ms"]["num_steps"] == 6
+
+
+@pytest.fixture(scope="module")
+def told_checkpoint(tmp_path_factory):
+    """Of a network that observes words."""
+    path, config = tmp_path_factory.mktemp("checkpoints") / "told", with_text(PRESETS["debug"])
+    spec = robot_spec(("basket_front_left",), 16, instruction_tokens=12)
+    checkpoint.save(path, random_model(config), config, spec, {})
+    return path
+
+
+def test_what_a_policy_is_told_is_what_counts(told_checkpoint, tmp_path):
+    """Its words say which colours are meant, and reach it: other words, other actions."""
+    rows = {}
+    for name, words in (
+        ("own", None),
+        ("one", "put the green object on the blue one"),
+        ("two", "please stack green on top of blue"),
+    ):
+        options = QUICK | dict(episodes=1, name=name, out=tmp_path, instruction=words)
+        config = EvaluateConfig(checkpoint=told_checkpoint, **options)
+        evaluate(config)
+        (rows[name],) = read_results(config.folder / "results.jsonl")
+        stored = json.loads((config.folder / "settings.json").read_text())
+        assert stored["instruction"] == words
+    assert rows["own"]["task"] == "selection"
+    assert rows["one"]["task"] == rows["two"]["task"] == "selection:green_on_blue"
+    assert rows["one"]["seed"] == rows["own"]["seed"]
+    assert rows["one"]["objects"] == rows["own"]["objects"] + ":green_on_blue"
+    assert len({row["trajectory"] for row in rows.values()}) == 3
+    report = (config.folder / "report.md").read_text()
+    assert "told: please stack green on top of blue" in report
+
+
+def test_words_that_cannot_be_followed_are_refused(told_checkpoint, small_checkpoint, tmp_path):
+    for path, suite, words, message in (
+        (small_checkpoint, "selection", "put red on blue", "a checkpoint that observes Text as"),
+        (told_checkpoint, "selection", "tidy up", "expected one of red, green, blue on another"),
+        (told_checkpoint, "selection:red_on_green", "put red on blue", "words for red_on_green"),
+    ):
+        options = QUICK | dict(suite=(suite,), instruction=words, out=tmp_path / "out")
+        with pytest.raises(ValueError, match=f"instruction: expected .*{message.split(' ', 1)[1]}"):
+            evaluate(EvaluateConfig(checkpoint=path, **options))
+    assert not (tmp_path / "out").exists()
+
+
+def test_words_beyond_a_networks_tokens_are_cut_with_a_warning(told_checkpoint, tmp_path):
+    words = "would you be so kind as to put the green object on the blue one for me"
+    options = QUICK | dict(episodes=1, max_steps=1, instruction=words, out=tmp_path)
+    with pytest.warns(UserWarning, match="expected at most 12 tokens, got .*; cut to 'would you"):
+        evaluate(EvaluateConfig(checkpoint=told_checkpoint, **options))
+
+
+def test_each_pair_of_colours_is_a_row_of_its_own(tmp_path):
+    options = QUICK | dict(suite=("any-stack",), episodes=1, max_steps=2, out=tmp_path)
+    content = evaluate(EvaluateConfig(policy="random", **options))
+    assert content["tasks"].keys() == {objects.join_task("selection", s) for s in objects.STACKS}
 
 
 def test_sampling_does_not_depend_on_the_order_of_episodes(small_checkpoint, tmp_path):

@@ -10,7 +10,7 @@ from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
 from gato_core.model import PRESETS, Gato
 from gato_sim import prompts
-from gato_sim.domains.rgb_stacking.objects import instruction
+from gato_sim.domains.rgb_stacking.instructions import instruction
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
 from gato_sim.results.summary import read_results

@@ -85,12 +85,6 @@ def colors_of(stack: str) -> tuple[str, str]:
     return top, base
 
 
-def instruction(stack: str) -> str:
-    """The task in words, the same for all objects: "stack the red object on the blue object"."""
-    top, base = colors_of(stack)
-    return f"stack the {top} object on the {base} object"
-
-
 def parse_task(task: str) -> tuple[str, str, str] | None:
     """The (red, green, blue) ids a task fixes, None if it draws them at random.
 

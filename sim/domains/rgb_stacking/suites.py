@@ -10,13 +10,16 @@ Object sets, disjoint by construction:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from gato_sim.domains.rgb_stacking import objects
+from gato_sim.domains.rgb_stacking.instructions import instruction, stack_of
 from gato_sim.suites import Trial, stable_seed
 
+ANY = "any"  # in place of a stack: each episode draws one
 NUM_SELECTION_OBJECTS = 10
 TRIPLET_SETS = ("train", "selection", "heldout", "mastery")
 SUITES = {
@@ -25,6 +28,7 @@ SUITES = {
     "selection": ("selection",),
     "train": ("train",),
     "blue-on-green": ("rgb_test_triplet1:blue_on_green",),
+    "any-stack": tuple(objects.join_task("selection", stack) for stack in objects.STACKS),
 }
 
 
@@ -32,7 +36,7 @@ def trial(task: str, index: int, seed: int) -> Trial:
     """One episode of a task, its objects drawn."""
     drawn = draw_objects(task, seed)
     _, stack = objects.split_task(drawn)
-    return Trial(task, index, seed, drawn, objects.instruction(stack))
+    return Trial(task, index, seed, drawn, instruction(stack))
 
 
 def set_ids(name: str) -> tuple[str, ...]:
@@ -49,8 +53,13 @@ def set_ids(name: str) -> tuple[str, ...]:
 def draw_objects(task: str, seed: int) -> str:
     """Ids "red,green,blue" for one episode, drawn from a set with replacement; with the stack.
 
-    task: one of TRIPLET_SETS, a task name, or ids; the last two say it all already.
+    task: one of TRIPLET_SETS, a task name, or ids; the last two say it all already. Of any of them
+    ":any" stacks one of the six pairs of colours.
     """
+    triplets, _, asked = task.partition(":")
+    if asked == ANY:
+        rng = np.random.default_rng(stable_seed("stack", seed))
+        return objects.join_task(_draw_ids(triplets, seed), str(rng.choice(objects.STACKS)))
     triplets, stack = objects.split_task(task)
     return objects.join_task(_draw_ids(triplets, seed), stack)
 
@@ -69,7 +78,8 @@ def check_collectable(triplets: str, stack: str = objects.RED_ON_BLUE) -> None:
 
     Test objects are asked for by name, `mastery` or a test triplet's, which their dataset keeps.
     """
-    objects.check_stack(stack)
+    if stack != ANY:
+        objects.check_stack(stack)
     if triplets in TRIPLET_SETS or triplets in objects.TEST_TRIPLETS:
         return
     if "," not in triplets:
@@ -88,6 +98,28 @@ def check_collectable(triplets: str, stack: str = objects.RED_ON_BLUE) -> None:
             )
 
 
+def told(trials: Iterable[Trial], sentence: str) -> list[Trial]:
+    """The same objects and seeds, with what a sentence asks for as their task.
+
+    Raises ValueError for words that ask for no stack, or for another than a task's.
+    """
+    stack, changed = stack_of(sentence), []
+    for one in trials:
+        name, _, named = one.task.partition(":")
+        if named not in ("", ANY, stack):
+            raise ValueError(f"instruction: expected words for {named}, got {sentence!r}")
+        ids, _ = objects.split_task(one.objects)
+        changed.append(
+            replace(
+                one,
+                task=objects.join_task(name, stack),
+                objects=objects.join_task(ids, stack),
+                instruction=sentence,
+            )
+        )
+    return changed
+
+
 def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
     """`num_episodes` trials of each task of a suite, or of tasks given one by one.
 
@@ -96,9 +128,10 @@ def trials(suite: Sequence[str], num_episodes: int) -> Iterator[Trial]:
     name = " ".join(suite)
     tasks = SUITES.get(name, tuple(suite))
     for task in tasks:
-        if task.partition(":")[0] not in TRIPLET_SETS:
+        triplets, _, stack = task.partition(":")
+        if triplets not in TRIPLET_SETS:
             try:
-                objects.parse_task(task)
+                objects.parse_task(triplets if stack == ANY else task)
             except ValueError as error:
                 raise ValueError(
                     f"suite: expected one of {', '.join(SUITES)}, or tasks; {error}"

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from gato_core.spec import WHOLE, Continuous, Image, Spec
+from gato_core.spec import WHOLE, Continuous, Image, Spec, Text
 from gato_sim.arm.sawyer import (
     CONTROL_TIMESTEP,
     GRIPPER_LIMIT,
@@ -29,6 +29,7 @@ GRIPPER = Continuous(
 )
 JOINTS = Continuous(low=JOINT_LOW, high=JOINT_HIGH, unit="rad", names=JOINT_NAMES)
 PINCH_KEY = "sawyer/pinch/pose"
+INSTRUCTION = "instruction"
 # One metre a side: a bin is 1 mm wide.
 PINCH = Continuous(
     low=(0.1, -0.5, -0.2, -1.0, 0.0, -1.0, -1.0),
@@ -70,6 +71,12 @@ def views_of(spec: Spec) -> tuple[tuple[str, ...], int, str]:
     raise ValueError(f"crop: expected one of {VIEWS}, got {image.crop}")
 
 
+def instruction_tokens(spec: Spec) -> int:
+    """How many tokens of words a policy of this Spec is told; 0 for one that is told nothing."""
+    modality = spec.observation.get(INSTRUCTION)
+    return modality.num_tokens if isinstance(modality, Text) else 0
+
+
 def check_cameras(cameras: tuple[str, ...]) -> None:
     """Raises ValueError unless every camera is one of the benchmark's, none twice."""
     if isinstance(cameras, str):
@@ -83,8 +90,12 @@ def robot_spec(
     cameras: tuple[str, ...] = ("basket_front_left", "basket_front_right"),
     image_size: int = 64,
     view: str = "whole",
+    instruction_tokens: int = 0,
 ) -> Spec:
-    """The simulated Sawyer: a view `image_size` pixels high a camera, joints, pinch, gripper."""
+    """The simulated Sawyer: a view `image_size` pixels high a camera, joints, pinch, gripper.
+
+    instruction_tokens: of words that say what is to be done; 0 for a policy that is told nothing.
+    """
     check_cameras(cameras)
     images = {f"{camera}/pixels": view_image(view, image_size) for camera in cameras}
     proprioception = {
@@ -92,7 +103,8 @@ def robot_spec(
         "sawyer/joints/angle": JOINTS,
         PINCH_KEY: PINCH,
     }
-    return Spec(images | proprioception, action=ACTION, control_timestep=CONTROL_TIMESTEP)
+    words = {INSTRUCTION: Text(instruction_tokens)} if instruction_tokens else {}
+    return Spec(images | proprioception | words, action=ACTION, control_timestep=CONTROL_TIMESTEP)
 
 
 def downward(pose: np.ndarray) -> np.ndarray:
@@ -104,18 +116,23 @@ def downward(pose: np.ndarray) -> np.ndarray:
     return np.concatenate([pose[:3], -pose[3:]]) if pose[4] < 0 else pose
 
 
-def policy_observation(observation: Mapping[str, np.ndarray], spec: Spec) -> dict[str, np.ndarray]:
+def policy_observation(
+    observation: Mapping[str, np.ndarray], spec: Spec, instruction: str | None = None
+) -> dict[str, np.ndarray | str]:
     """The Spec's keys from an environment's observation: the newest frame of each stack.
 
-    Raises KeyError naming what the environment lacks, ValueError where a shape differs.
+    instruction: what a policy that observes words is told. Raises KeyError naming what the
+    environment lacks, ValueError where a shape differs.
     """
+    if instruction is not None:
+        observation = {**observation, INSTRUCTION: instruction}
     missing = sorted(spec.observation.keys() - observation.keys())
     if missing:
         raise KeyError(f"observation: expected {list(spec.observation)}, missing {missing}")
     policy = {}
     for key, modality in spec.observation.items():
         value = observation[key]
-        if not isinstance(modality, Image):
+        if not isinstance(modality, Image | Text):
             value = np.atleast_1d(value[0])
         if key == PINCH_KEY:
             value = downward(value)
