@@ -81,9 +81,12 @@ setup(
         "console_scripts": ["gato = gato_core.cli:main"],
         "gato.commands": [
             "analyze = gato_core.tools.analysis:main",
+            "ask = gato_core.text.speak:ask",
             "assets = gato_sim.domains.rgb_stacking.scene.assets:main",
             "average = gato_training.studies.average:main",
             "baseline = gato_training.studies.baseline:main",
+            "caption = gato_core.text.speak:caption",
+            "chat = gato_core.text.speak:chat",
             "bench = gato_core.tools.bench:main",
             "collect = gato_sim.collect:main",
             "completion = gato_core.tools.completion:main",

@@ -9,10 +9,13 @@ from importlib.metadata import entry_points, version
 SUMMARY = {
     "ablations": "train networks that differ in one choice and draw what each choice is worth",
     "analyze": "draw what a policy attends to and how it tells tasks apart",
+    "ask": "answer a question about a picture",
     "assets": "fetch the robot, basket and object models (once per machine)",
     "average": "average the weights of checkpoints that grew from the same ones",
     "baseline": "train a small CNN by behaviour cloning or CRR, to compare with",
     "bench": "measure which control rates the presets meet on this machine",
+    "caption": "say what a picture shows",
+    "chat": "reply to what is typed, perhaps about a picture",
     "collect": "record demonstrations of the scripted expert in simulation",
     "completion": "print the completion of verbs and options for bash, zsh or fish",
     "convert": "bring recordings and datasets of others into a dataset, and back",

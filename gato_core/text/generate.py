@@ -6,6 +6,7 @@ Shapes: B sequences, L tokens, V ids.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from gato_core.positions import places
 from gato_core.text import documents, pieces
 from gato_core.text.documents import Document
 from gato_core.tokenizer import NO_POSITION, Tokens
+from gato_core.vocab import Vocabulary
 
 NUM_CONTEXT_TOKENS = 1024  # section 2.3
 PAPER_TEMPERATURE = 0.9  # figure 6
@@ -68,11 +70,11 @@ def generate(
     temperature: float = 0.0,
     top_k: int | None = None,
     generator: torch.Generator | None = None,
-) -> Tensor:
-    """Text ids (B, n) that follow the tokens (B, L): each row up to `stop`, which then repeats.
+) -> Iterator[Tensor]:
+    """Text ids (B,), one after the other, that follow the tokens (B, L); all of them are read.
 
-    Temperature 0 takes the likeliest. No other ids than text's are ever drawn. Afterwards the
-    tokens and what was generated have been read. Raises ValueError when that does not fit.
+    A row that has come to `stop` repeats it until all have. Temperature 0 takes the likeliest. No
+    other ids than text's are ever drawn. Raises ValueError when the most of them do not fit.
     """
     batch_size, length = tokens.id.shape
     model, room = reading.model, reading.room
@@ -81,20 +83,21 @@ def generate(
             f"generate: expected 1..{room - max_tokens} tokens before {max_tokens} new ones, "
             f"got {length}"
         )
-    ids: list[Tensor] = []
     stopped_B = torch.zeros(batch_size, dtype=torch.bool, device=tokens.id.device)
     x_BD = reading.extend(tokens)
-    while len(ids) < max_tokens and not stopped_B.all():
+    for _ in range(max_tokens):
         logits_BV = model.logits(x_BD, (0, model.config.vocabulary.num_text))
         id_B = sample(_likeliest(logits_BV, top_k), temperature, generator)
-        ids.append(id_B.masked_fill(stopped_B, stop))
-        stopped_B = ids[-1] == stop
-        id_B1 = ids[-1][:, None]
+        id_B = id_B.masked_fill(stopped_B, stop)
+        stopped_B = id_B == stop
+        id_B1 = id_B[:, None]
         x_BD = reading.extend(plain(id_B1, torch.full_like(id_B1, NO_POSITION)))
-    return torch.stack(ids, dim=1)
+        yield id_B
+        if stopped_B.all():
+            return
 
 
-def complete(
+def stream(
     model: Gato,
     document: Document,
     *,
@@ -102,10 +105,13 @@ def complete(
     temperature: float = 0.0,
     top_k: int | None = None,
     seed: int = 0,
-) -> str:
-    """What follows a document, e.g. `documents.question("Is red on blue?", image=image)`."""
-    device = model.embedding.weight.device
-    tokens = to_tensors(documents.tokenize(document, model.config.vocabulary), device)
+) -> Iterator[str]:
+    """What follows a document, e.g. `documents.question("Is red on blue?", image=image)`.
+
+    It comes in strings as they are thought of; `"".join(...)` is all of it.
+    """
+    device, vocabulary = model.embedding.weight.device, model.config.vocabulary
+    tokens = to_tensors(documents.tokenize(document, vocabulary), device)
     ids = generate(
         Reading(model.eval(), tokens.id.shape[1] + max_tokens),
         tokens,
@@ -114,7 +120,7 @@ def complete(
         top_k=top_k,
         generator=torch.Generator(device).manual_seed(seed),
     )
-    return pieces.decode(ids[0].cpu().numpy(), model.config.vocabulary).strip()
+    return _strings(ids, vocabulary)
 
 
 class Chat:
@@ -134,8 +140,13 @@ class Chat:
         self._vocabulary = model.config.vocabulary
         self._reading = Reading(model.eval(), num_context_tokens)
 
-    def say(self, said: str, image: np.ndarray | None = None, *, max_tokens: int = 64) -> str:
-        """The reply. Raises ValueError when the conversation has outgrown the context."""
+    def say(
+        self, said: str, image: np.ndarray | None = None, *, max_tokens: int = 64
+    ) -> Iterator[str]:
+        """The reply, in strings as they are thought of.
+
+        Raises ValueError when the conversation has outgrown the context.
+        """
         document = documents.chat([(said, "")], image)
         tokens = documents.tokenize(document, self._vocabulary)
         ids = generate(
@@ -146,7 +157,21 @@ class Chat:
             temperature=self.temperature,
             generator=self._generator,
         )
-        return pieces.decode(ids[0].cpu().numpy(), self._vocabulary).strip()
+        return _strings(ids, self._vocabulary)
+
+
+def _strings(ids: Iterable[Tensor], vocabulary: Vocabulary) -> Iterator[str]:
+    """Ids (1,) as strings, as soon as all bytes of a character are there; no space around all."""
+    heard: list[int] = []
+    said = text = ""
+    for id_1 in ids:
+        heard.append(int(id_1))
+        text = pieces.decode(np.array(heard), vocabulary).strip()
+        if not text.endswith("\ufffd"):  # what stands for a part of a character
+            yield text[len(said) :]
+            said = text
+    if text != said:
+        yield text[len(said) :]
 
 
 def _likeliest(logits_BV: Tensor, top_k: int | None) -> Tensor:

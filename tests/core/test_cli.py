@@ -11,7 +11,10 @@ import pytest
 VERBS = [
     "analyze",
     "assets",
+    "ask",
     "bench",
+    "caption",
+    "chat",
     "collect",
     "completion",
     "evaluate",

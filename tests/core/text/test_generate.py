@@ -11,7 +11,7 @@ from gato_core.policy import GatoPolicy
 from gato_core.spec import Image, Spec, Text
 from gato_core.text import documents, pieces
 from gato_core.text.documents import Document
-from gato_core.text.generate import Chat, Reading, complete, generate, sample
+from gato_core.text.generate import Chat, Reading, generate, sample, stream
 from gato_core.tokenizer import PATCH, Tokenizer, batch, encode_document
 from gato_core.vocab import Vocabulary
 
@@ -28,8 +28,17 @@ def prompt(num_ids=6, seed=0):
     return to_tensors(encode_document([image(seed), ids], FEW))
 
 
+def ids_of(*arguments, **options):
+    """(B, n)"""
+    return torch.stack(list(generate(*arguments, **options)), dim=1)
+
+
 def greedy(model, tokens, max_tokens=8, **options):
-    return generate(Reading(model, 64, len(tokens.id)), tokens, max_tokens=max_tokens, **options)
+    return ids_of(Reading(model, 64, len(tokens.id)), tokens, max_tokens=max_tokens, **options)
+
+
+def complete(model, document):
+    return "".join(stream(model, document))
 
 
 def test_targets_are_text_and_nothing_else():
@@ -141,7 +150,7 @@ def test_a_conversation_in_the_cache_equals_reading_it_anew():
 
     def follow(ids):
         tokens = to_tensors(encode_document([ids], FEW))
-        return generate(reading, tokens, max_tokens=5, stop=-1)
+        return ids_of(reading, tokens, max_tokens=5, stop=-1)
 
     reply, continued = follow(first), follow(second)
     whole = encode_document([first, reply[0].numpy(), second], FEW)
@@ -201,10 +210,10 @@ def test_a_chat_replies_and_remembers():
     vocabulary = Vocabulary()
     model = random_model(tiny(vocabulary=vocabulary))
     chats = [Chat(model, temperature=0.0) for _ in range(2)]
-    chats[0].say("The block is red.", max_tokens=3)
-    chats[1].say("The block is green.", image(0), max_tokens=3)
-    replies = [chat.say("What colour is it?", max_tokens=6) for chat in chats]
-    assert all(isinstance(reply, str) for reply in replies) and replies[0] != replies[1]
+    list(chats[0].say("The block is red.", max_tokens=3))
+    list(chats[1].say("The block is green.", image(0), max_tokens=3))
+    replies = ["".join(chat.say("What colour is it?", max_tokens=6)) for chat in chats]
+    assert replies[0] != replies[1]
 
 
 @pytest.mark.parametrize(
