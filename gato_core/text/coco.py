@@ -23,7 +23,7 @@ from gato_core.text.lines import Items, written
 from gato_core.text.pictures import Picture
 
 SPLIT = re.compile(r"(?:train|val|test)\d{4}")
-Answers = dict[object, str]  # by question_id
+Answers = dict[int, str]  # by question_id
 
 
 class Captions:
@@ -31,16 +31,14 @@ class Captions:
 
     def __init__(self, file: Path, content: dict) -> None:
         self._pictures = _Pictures(file)
-        names = {
-            _get(row, "id", int, f"{file}: image {i}"): _get(
-                row, "file_name", str, f"{file}: image {i}"
-            )
-            for i, row in enumerate(_rows(file, content, "images"))
-        }
+        names = {}
+        for i, row in enumerate(_rows(file, content, "images")):
+            name = f"{file}: image {i}"
+            names[_number(row, "id", name)] = _said(row, "file_name", name)
         self._rows = []
         for i, row in enumerate(_rows(file, content, "annotations")):
             name = f"{file}: annotation {row.get('id', i)}"
-            image_id = _get(row, "image_id", int, name)
+            image_id = _number(row, "image_id", name)
             if image_id not in names:
                 raise ValueError(f"{name}: image_id: expected one of images, got {image_id}")
             self._rows.append((names[image_id], _said(row, "caption", name)))
@@ -62,12 +60,12 @@ class Questions:
         self._split = str(content.get("data_subtype", ""))
         self._pictures = _Pictures(file, self._split)
         rows = _rows(file, content, "questions")
-        ids = [_get(row, "question_id", int, f"{file}: question {i}") for i, row in enumerate(rows)]
+        ids = [_number(row, "question_id", f"{file}: question {i}") for i, row in enumerate(rows)]
         given = _answers_to(file, ids, answers)
         self._rows = []
         for id, row in zip(ids, rows):
             name = f"{file}: question {id}"
-            image_id = _get(row, "image_id", int, name)
+            image_id = _number(row, "image_id", name)
             self._rows.append((image_id, _said(row, "question", name), given[id]))
         self._pictures.check({self._names(image_id) for image_id, _, _ in self._rows})
 
@@ -96,7 +94,11 @@ def sources(files: Sequence[Path]) -> list[Source]:
     asking = [file for file, content in contents.items() if "questions" in content]
     beside = {other for file in asking for other in file.parent.glob("*annotations*.json")}
     annotated = contents | {file: _read(file) for file in sorted(beside - contents.keys())}
-    answers = {f: _answers(f, content) for f, content in annotated.items() if _are_answers(content)}
+    answers = {
+        file: _answers(file, content)
+        for file, content in annotated.items()
+        if isinstance(content, dict) and _are_answers(content)
+    }
     found: list[Source] = []
     for file, content in contents.items():
         if isinstance(content, list):
@@ -151,9 +153,8 @@ def _read(file: Path) -> dict | list:
     return content
 
 
-def _are_answers(content: dict | list) -> bool:
-    is_answers = isinstance(content, dict) and "questions" not in content
-    return is_answers and "question_id" in _first(content, "annotations")
+def _are_answers(content: dict) -> bool:
+    return "questions" not in content and "question_id" in _first(content, "annotations")
 
 
 def _answers(file: Path, content: dict) -> Answers:
@@ -161,7 +162,7 @@ def _answers(file: Path, content: dict) -> Answers:
     answers = {}
     for i, row in enumerate(_rows(file, content, "annotations")):
         name = f"{file}: annotation {i}"
-        id = _get(row, "question_id", int, name)
+        id = _number(row, "question_id", name)
         if "multiple_choice_answer" in row:
             answers[id] = _said(row, "multiple_choice_answer", name)
             continue
@@ -170,7 +171,7 @@ def _answers(file: Path, content: dict) -> Answers:
     return answers
 
 
-def _answers_to(file: Path, ids: list, answers: dict[Path, Answers]) -> Answers:
+def _answers_to(file: Path, ids: list[int], answers: dict[Path, Answers]) -> Answers:
     """Those of the one file beside it that answers every question."""
     near = {other: a for other, a in answers.items() if other.parent == file.parent}
     complete = [other for other, a in near.items() if all(id in a for id in ids)]
@@ -195,9 +196,9 @@ def _rows(name: object, content: dict, key: str) -> list[dict]:
     return rows
 
 
-def _get(row: dict, key: str, kind: type, name: str) -> int | str:
-    if type(row.get(key)) is not kind:
-        raise ValueError(f"{name}: {key}: expected {kind.__name__}, got {row.get(key)!r}")
+def _number(row: dict, key: str, name: str) -> int:
+    if type(row.get(key)) is not int:
+        raise ValueError(f"{name}: {key}: expected a whole number, got {row.get(key)!r}")
     return row[key]
 
 

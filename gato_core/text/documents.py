@@ -11,16 +11,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gato_core.text import pieces
+from gato_core.text.pictures import Picture
 from gato_core.tokenizer import PATCH, Tokens, encode_document
 from gato_core.vocab import Vocabulary
 
-Part = str | np.ndarray
+Part = str | np.ndarray | Picture
 
 
 @dataclass(frozen=True)
 class Document:
     """Strings, and images as uint8 (height, width, 3) with sides that are multiples of 16.
 
+    Pictures that are yet to be read stand for such images.
     is_target: which parts are predicted in training; all text, as in the paper, if not given.
     """
 
@@ -61,15 +63,19 @@ def tokenize(
 
     Errors as of `encode_document` and `pieces.of`.
     """
-    arrays = [
-        pieces.encode(part, vocabulary) if isinstance(part, str) else part
-        for part in document.parts
-    ]
+    arrays = [_array(part, vocabulary) for part in document.parts]
     is_target = document.is_target
     if ended:
         arrays.append(np.array([pieces.END]))
         is_target = is_target if is_target is None else [*is_target, True]
     return encode_document(arrays, vocabulary, is_target=is_target)
+
+
+def _array(part: Part, vocabulary: Vocabulary) -> np.ndarray:
+    """Text as ids (n,), an image as it is."""
+    if isinstance(part, str):
+        return pieces.encode(part, vocabulary)
+    return part.read() if isinstance(part, Picture) else part
 
 
 def crop(

@@ -30,7 +30,7 @@ from typing import BinaryIO
 import numpy as np
 
 from gato_core.text import documents
-from gato_core.text.documents import Document
+from gato_core.text.documents import Document, Part
 from gato_core.text.pictures import Picture
 
 GetPicture = Callable[[object], Picture]
@@ -118,15 +118,14 @@ class PlainText:
 def parse(item: object, get_picture: GetPicture) -> Document:
     """The document of one JSON value. Raises ValueError for any other form, or without text."""
     if isinstance(item, list):
-        parts = [_page_part(i, part, get_picture) for i, part in enumerate(item)]
+        parts: list[Part] = [_page_part(i, part, get_picture) for i, part in enumerate(item)]
         if not any(isinstance(part, str) for part in parts):
             raise ValueError("expected text, got a page without any")
         return Document(tuple(parts))
     if not isinstance(item, dict):
         raise ValueError(f"expected an object or a list, got {type(item).__name__}")
     found = item.get("image", item.get("file_name"))
-    has_image = found is not None
-    image = get_picture(found) if has_image else None
+    image = get_picture(found) if found is not None else None
     for key, names in TALKS.items():
         if key in item:
             return documents.chat(_turns(key, item[key], *names), image)
@@ -137,7 +136,7 @@ def parse(item: object, get_picture: GetPicture) -> Document:
     if key not in item:
         raise ValueError(f"expected text, question and answer, or messages, got {sorted(item)}")
     words = written(item[key], key)
-    return documents.caption(image, words) if has_image else Document((words,))
+    return Document((words,)) if image is None else documents.caption(image, words)
 
 
 def written(value: object, name: str) -> str:

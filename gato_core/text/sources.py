@@ -11,18 +11,28 @@ Everything but pictures is checked when a source is opened. Nothing is ever unpi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from gato_core.text import coco, lines, pictures, shards
 from gato_core.text.documents import Document
+from gato_core.text.pictures import Picture
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".tar", ".json")
 
 
-class Documents(Sequence[Document]):
+class Source(Protocol):
+    """Documents of one file, whose pictures are yet to be read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: int, /) -> Document: ...
+
+
+class Documents:
     """All documents of a file, or of a folder's files: .json last, else in order of their names.
 
     num_patches: the most that a picture takes; see `pictures.fit`.
@@ -45,8 +55,11 @@ class Documents(Sequence[Document]):
             )
         place = int(np.searchsorted(self._end, number, side="right"))
         unread = self._sources[place][number - (int(self._end[place - 1]) if place else 0)]
-        parts = [p if isinstance(p, str) else p.read(self.num_patches) for p in unread.parts]
+        parts = [p.read(self.num_patches) if isinstance(p, Picture) else p for p in unread.parts]
         return Document(tuple(parts), unread.is_target)
+
+    def __iter__(self) -> Iterator[Document]:
+        return (self[number] for number in range(len(self)))
 
 
 def are_documents(path: str | Path) -> bool:
@@ -63,9 +76,8 @@ def _is_source(file: Path) -> bool:
     return file.name.endswith(SUFFIXES) and not is_other
 
 
-def _open(files: Sequence[Path]) -> list[Sequence[Document]]:
-    """Readers of the files' documents, whose pictures are yet to be read."""
-    opened: list[Sequence[Document]] = []
+def _open(files: Sequence[Path]) -> list[Source]:
+    opened: list[Source] = []
     for file in files:
         if file.suffix == ".tar":
             opened.append(shards.Shard(file))
@@ -73,7 +85,7 @@ def _open(files: Sequence[Path]) -> list[Sequence[Document]]:
             opened.append(lines.PlainText(file))
         elif file.suffix != ".json":
             opened.append(lines.Lines(file))
-    return opened + coco.sources([file for file in files if file.suffix == ".json"])
+    return [*opened, *coco.sources([file for file in files if file.suffix == ".json"])]
 
 
 def _files(root: Path) -> list[Path]:

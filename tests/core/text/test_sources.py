@@ -246,7 +246,7 @@ def test_a_bad_sample_of_a_shard_is_named(tmp_path, members, message):
     ("changes", "message"),
     [
         ({"images": 3}, "images: expected objects in a list, got int"),
-        ({"images": [{"id": 9}]}, "image 0: file_name: expected str, got None"),
+        ({"images": [{"id": 9}]}, "image 0: file_name: expected text, got None"),
         (
             {"images": [{"id": 9, "file_name": "no.jpg"}, {"id": 25, "file_name": "no.jpg"}]},
             "captions_train2014.json: expected no.jpg in one of .*train2014.*, got none",
