@@ -6,7 +6,9 @@
     *.json                the same in a list; COCO captions; questions and annotations of VQAv2
                           or OKVQA (coco.py)
 
-Everything but pictures is checked when a source is opened. Nothing is ever unpickled.
+In a folder of lines or shards a *.json tells how they were made (img2dataset's statistics, settings
+of `gato collect --captions`), and is not read. Everything but pictures
+is checked when a source is opened. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -71,9 +73,7 @@ def are_documents(path: str | Path) -> bool:
 
 
 def _is_source(file: Path) -> bool:
-    """Not the statistics that img2dataset writes beside its shards."""
-    is_other = file.name.startswith(".") or file.name.endswith("_stats.json")
-    return file.name.endswith(SUFFIXES) and not is_other
+    return file.name.endswith(SUFFIXES) and not file.name.startswith(".")
 
 
 def _open(files: Sequence[Path]) -> list[Source]:
@@ -102,4 +102,5 @@ def _files(root: Path) -> list[Path]:
     if not files:
         names = sorted(file.name for file in root.iterdir())[:5]
         raise ValueError(f"{root}: expected files that end in {SUFFIXES}, got {names}")
-    return files
+    documents = [file for file in files if file.suffix != ".json"]
+    return documents or files

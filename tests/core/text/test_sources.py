@@ -133,6 +133,7 @@ def test_any_document_can_be_read_at_any_time(tmp_path):
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b'\n{"text": "first"}\r\n\n{"text": "2"}'))
     tar(tmp_path / "c.tar", {"k.txt": b"last"})
     (tmp_path / "notes.md").write_text("no document")
+    (tmp_path / "settings.json").write_text('{"episodes": 3}')
     found = Documents(tmp_path)
     expected = ["first", "2", *(("word " * k).strip() for k in range(1, 6)), "last"]
     assert [found[k].parts[0] for k in (7, 0, 3, 1, 6, 2, 5, 4)] == [
@@ -158,7 +159,7 @@ def test_shards_pair_files_by_key(tmp_path):
         "2.json": pair, "2.PNG": png(), "3.txt": b"words", "4.json": b'{"text": "more"}',
     }  # fmt: skip
     tar(tmp_path / "0.tar", members)
-    (tmp_path / "0_stats.json").write_text("{}")
+    (tmp_path / "0_stats.json").write_text("{}")  # how they were made
     size = (32, 48, 3)
     assert [said(document) for document in Documents(tmp_path)] == [
         [size, "red"],
