@@ -36,8 +36,7 @@ from gato_core.tools.roofline import measure_machine, patch_flops
 from gato_training.config import TrainConfig, changed
 from gato_training.learner import Learner, prepare
 from gato_training.run import make_optimizer
-from gato_training.run_log.memory import made_up_batch
-from gato_training.sequences import Batch, Sampling, Sequences, ahead, split
+from gato_training.sequences import Batch, Sampling, Sequences, ahead, made_up_batch, split
 
 NEKO = {"tokens_per_cpu_second": 90.0, "yardstick": 169.5}  # measured together, one thread
 
@@ -61,16 +60,15 @@ class Options:
     device: str = "cpu"
 
 
-def batches(learner: Learner, options: Options) -> Iterator[Batch]:
+def batches(spec: Spec, options: Options, tokenizer: Tokenizer) -> Iterator[Batch]:
     """Without end: made up once, or drawn from a dataset and prepared in the background."""
+    sampling = Sampling(options.context_timesteps, options.batch_size, 0)
     if options.dataset is None:
-        batch = made_up_batch(learner, options.batch_size)
+        batch = made_up_batch(tokenizer, options.context_timesteps, options.batch_size)
         while True:
             yield batch
     dataset = Dataset(options.dataset)
-    sampling = Sampling(options.context_timesteps, options.batch_size, 0)
-    episodes = split([dataset], 0.0, False)[0]
-    source = Sequences([dataset], episodes, learner.tokenizer, sampling)
+    source = Sequences([dataset], split([dataset], 0.0, False)[0], tokenizer, sampling)
     yield from ahead(source.batch, range(10**9), 4)
 
 
@@ -91,10 +89,10 @@ class Updates:
         )
         self.device = torch.device(options.device)
         tokenizer = Tokenizer(spec, sizes.vocabulary)
-        self.learner = Learner(Gato(sizes), tokenizer, config).to(self.device)
+        self.learner = Learner(Gato(sizes), {"": tokenizer}, config).to(self.device)
         prepare(self.learner.model, config.machine)
         self.optimizer = make_optimizer(config.optimizer, self.learner)
-        self.batches = batches(self.learner, options)
+        self.batches = batches(spec, options, tokenizer)
         self.bf16 = precision == "bf16"
         self.num_tokens, self.waited, self.taken = 0, 0.0, 0.0
 

@@ -161,6 +161,15 @@ def model_config(data: Mapping) -> ModelConfig:
     return ModelConfig(**{**data, "vocabulary": Vocabulary(**data["vocabulary"])})
 
 
+def sizes(path: str | Path) -> ModelConfig:
+    """Of a checkpoint's network, which is not made. Errors as of `load`."""
+    path = Path(path)
+    try:
+        return model_config(read(path, KIND)["model"])
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path / CONFIG}: expected a complete config, got {error!r}") from error
+
+
 def golden_timesteps(spec: Spec, num_text: int = 0) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Made-up observations (T, *shape) by key and actions (T, A): the same on every machine."""
     observation = {key: _made_up(m, num_text) for key, m in spec.observation.items()}

@@ -23,9 +23,13 @@ class DataConfig:
     """What is learned from, and how it is drawn and shown."""
 
     folders: Annotated[tuple[str, ...], tyro.conf.arg(name="data")] = ()
-    """Dataset folders, all with one Spec."""
+    """Folders of datasets, of one robot or of several, and of documents (text, captions)."""
     weights: tuple[float, ...] = ()
     """How often to draw from each folder; as many timesteps as it has, if not given."""
+    embodiment: tuple[str, ...] = ()
+    """Name of the robot of each dataset, or of all; the dataset's own robot_type, if not given."""
+    document_tokens: int = 128
+    """Longest sequence of a document; of a longer one a stretch is taken."""
     successes_only: bool = True
     """Train on episodes that ended in success only (the paper's filter for robot data)."""
     held_out: float = 0.03
@@ -66,7 +70,7 @@ class DataConfig:
     set of scenes, for robots with cameras on both sides. Not in the paper."""
 
     def __post_init__(self) -> None:
-        check(self, "> 0", "batch_size", "prompt_timesteps", "few_shot")
+        check(self, "> 0", "batch_size", "prompt_timesteps", "few_shot", "document_tokens")
         check(self, ">= 0", "auxiliary", "shift", "blur", "few_shot_series")
         check(self, "0..1", "held_out", "prompt_fraction", "color", "crop", "mirror")
         named(self.augment)
@@ -137,6 +141,9 @@ class OptimizerConfig:
     """Standard deviation, in bins, of a Gaussian around each continuous target: neighbouring bins
     are nearly right, which a hard target among 1024 takes long to find. Not in the paper."""
     precision: Literal["bf16", "fp32"] = "bf16"
+    whole_vocabulary: bool = False
+    """Whether targets stand against all ids, as in the paper, or against those that could be meant:
+    an embodiment's actions, or text. A policy draws from the latter alone."""
     seed: int = 0
 
     def __post_init__(self) -> None:

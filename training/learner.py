@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint as computed_twice
 
 from gato_core import checkpoint
 from gato_core.model import Gato, to_tensors
-from gato_core.spec import Continuous, Image
+from gato_core.spec import Continuous
 from gato_core.tokenizer import Tokenizer
 from gato_training import loss
 from gato_training.config import MachineConfig, TrainConfig
@@ -28,21 +28,29 @@ from gato_training.sequences import Batch
 class Learner(nn.Module):
     """A network, and a head that answers the side task from the separators' features.
 
+    tokenizers: of each robot, by the source that its batches name; other sources are documents.
     The head serves the side task alone and is thrown away afterwards.
     """
 
-    def __init__(self, model: Gato, tokenizer: Tokenizer, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        model: Gato,
+        tokenizers: Mapping[str, Tokenizer],
+        config: TrainConfig,
+        num_sources: int = 1,
+    ) -> None:
         super().__init__()
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizers, self.num_sources = model, dict(tokenizers), num_sources
+        self.is_sharded = False
         self.bf16 = config.optimizer.precision == "bf16"
+        self.whole_vocabulary = config.optimizer.whole_vocabulary
         self.side_task, self.side_weight = config.data.side_task, config.data.auxiliary
         self.head = None
         if self.side_task is not None:
             self.head = nn.Linear(model.config.width, self.side_task.size)
-        if not any(isinstance(m, Image) for m in tokenizer.spec.observation.values()):
-            model.patch_embedder.requires_grad_(False)  # else it would decay, unused
+        specs = [tokenizer.spec for tokenizer in self.tokenizers.values()]
         smoothed, sigma = None, config.optimizer.target_smoothing
-        if sigma and isinstance(tokenizer.spec.action, Continuous):
+        if sigma and any(isinstance(spec.action, Continuous) for spec in specs):
             smoothed = loss.smoothed_targets(sigma)
         self.register_buffer("smoothed", smoothed, persistent=False)
 
@@ -52,32 +60,64 @@ class Learner(nn.Module):
         return self.model
 
     def forward(self, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """What to minimise, the figures to tell, and logits (N, V)."""
+        """What to minimise, the figures to tell, and logits (N, V) of the batch's own ids."""
         device = self.model.embedding.weight.device
         tokens = to_tensors(batch.tokens, device)
         id_N, is_action_N = torch.from_numpy(batch.labels).to(device), loss.is_action(tokens)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             x_BQD, wanted_BQ = self.model.features(tokens)
-            logits_NV = self.model.logits(x_BQD[wanted_BQ])
-            action_ids, smoothed = self.tokenizer.action_ids, self.smoothed
-            losses = {"loss": loss.masked_loss(logits_NV, id_N, is_action_N, action_ids, smoothed)}
-            if self.head is not None:
+            ids = self.own_ids(batch)
+            logits_NV = self.model.logits(x_BQD[wanted_BQ], ids)
+            losses = {"loss": self._loss(batch, logits_NV, id_N, is_action_N, self.smoothed)}
+            if batch.answers is not None:
                 answer_MS = torch.from_numpy(batch.answers).to(device)
-                got_MS = self._answers(x_BQD, wanted_BQ)
+                got_MS = self._answers(batch, x_BQD, wanted_BQ)
                 losses |= side_losses(self.side_task, got_MS, answer_MS)
         total = losses["loss"] + self.side_weight * losses.get("auxiliary", 0.0)
+        if self.is_sharded and self.num_sources > 1:
+            total = total + 0.0 * self._touched()
         return total, losses, logits_NV
 
-    def _answers(self, x_BQD: Tensor, wanted_BQ: Tensor) -> Tensor:
+    def _touched(self) -> Tensor:
+        """Leads a gradient of zero to all that some sources leave unused: shards wait for each."""
+        blocks = set(self.model.blocks.parameters())
+        rest = [p for p in self.parameters() if p.requires_grad and p not in blocks]
+        return torch.stack([p.flatten()[0].float() for p in rest]).sum()
+
+    def own_ids(self, batch: Batch) -> tuple[int, int]:
+        """What targets of the batch could be: ids [first, last)."""
+        vocabulary = self.model.config.vocabulary
+        if self.whole_vocabulary:
+            return 0, vocabulary.size
+        if batch.source in self.tokenizers:
+            return self.tokenizers[batch.source].action_ids
+        return 0, vocabulary.num_text
+
+    def _loss(
+        self,
+        batch: Batch,
+        logits_NV: Tensor,
+        id_N: Tensor,
+        is_action_N: Tensor,
+        smoothed: Tensor | None = None,
+    ) -> Tensor:
+        first, tokenizer = self.own_ids(batch)[0], self.tokenizers.get(batch.source)
+        if tokenizer is None or not isinstance(tokenizer.spec.action, Continuous):
+            return loss.masked_loss(logits_NV, id_N - first, is_action_N, (0, 0))
+        begin, end = tokenizer.action_ids
+        actions = (begin - first, end - first)
+        return loss.masked_loss(logits_NV, id_N - first, is_action_N, actions, smoothed)
+
+    def _answers(self, batch: Batch, x_BQD: Tensor, wanted_BQ: Tensor) -> Tensor:
         """Metres (M, S), one row a timestep, from the features before the targets."""
         # outputs stand one before each target: every A-th is a separator's
-        stride = self.tokenizer.spec.num_action_tokens
+        stride = self.tokenizers[batch.source].spec.num_action_tokens
         x_MD = x_BQD[:, ::stride][wanted_BQ[:, ::stride]]
         return self.head(x_MD).float() * loss.AUXILIARY_SCALE
 
     @torch.no_grad()
     def measure(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over batches of the losses and the hard loss, and the errors of actions."""
+        """Means over one source's batches of losses and hard loss, and errors of actions."""
         self.eval()
         figures: list[dict[str, float]] = []
         bins = []
@@ -85,13 +125,16 @@ class Learner(nn.Module):
             _, losses, logits_NV = self(batch)
             id_N = torch.from_numpy(batch.labels).to(logits_NV.device)
             is_action_N = loss.is_action(to_tensors(batch.tokens, logits_NV.device))
-            hard = loss.masked_loss(logits_NV, id_N, is_action_N, self.tokenizer.action_ids)
-            losses |= {"hard_loss": hard}
+            losses |= {"hard_loss": self._loss(batch, logits_NV, id_N, is_action_N)}
             figures.append({name: value.item() for name, value in losses.items()})
-            bins.append(loss.action_bins(logits_NV, id_N, is_action_N, self.tokenizer))
-        got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
+            tokenizer, first = self.tokenizers.get(batch.source), self.own_ids(batch)[0]
+            if tokenizer is not None:
+                bins.append(loss.action_bins(logits_NV, id_N, is_action_N, tokenizer, first))
         means = {name: sum(f[name] for f in figures) / len(figures) for name in figures[0]}
-        return means | loss.action_errors(got_MA, label_MA, self.tokenizer.spec.action)
+        if not bins:
+            return means
+        got_MA, label_MA = (torch.cat(part) for part in zip(*bins))
+        return means | loss.action_errors(got_MA, label_MA, tokenizer.spec.action)
 
     def follow(self) -> None:
         """Nothing that this learner keeps follows its weights."""
@@ -104,7 +147,7 @@ class Learner(nn.Module):
         beside: Callable[[Path], None],
     ) -> None:
         """A checkpoint of the policy with these weights, with its model card."""
-        spec = self.tokenizer.spec
+        (spec,) = [tokenizer.spec for tokenizer in self.tokenizers.values()]
         with torch.device("meta"):
             model = Gato(self.model.config)
         model.load_state_dict(weights, assign=True)
@@ -149,6 +192,7 @@ def shard(learner: Learner, num_processes: int) -> None:
     mesh = init_device_mesh(device, (num_processes,))
     for block in learner.model.blocks:
         fully_shard(block, mesh=mesh)
+    learner.is_sharded = True
     # else the averaged weights would stay whole after a measurement, and average no more
     fully_shard(learner, mesh=mesh, reshard_after_forward=True)
 

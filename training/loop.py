@@ -6,17 +6,18 @@ import contextlib
 import math
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.distributed.tensor import DTensor
 
 from gato_training import config as configs
 from gato_training.config import OptimizerConfig
 from gato_training.learner import exchanging
+from gato_training.mixture import Source
 from gato_training.run import Run, save
 from gato_training.run_log import memory
 from gato_training.run_log.journal import Journal, Meter
@@ -24,13 +25,9 @@ from gato_training.run_log.processes import Processes, wait_for_all
 from gato_training.sequences import ahead
 
 
-class Source(Protocol):
-    """Batches by their number, each with num_tokens, num_timesteps and a noise_seed."""
-
-    def batch(self, number: int) -> Any: ...
-
-
-def go(run: Run, training: Source, held_out: Source | None, provenance: dict, said: str) -> dict:
+def go(
+    run: Run, training: Source, held_out: Mapping[str, Source], provenance: dict, said: str
+) -> dict:
     """Runs to the end of steps or hours, or to a signal; returns a summary."""
     config, processes = run.config, run.processes
     wait_for_all(processes)  # with their checks, before anything is written
@@ -49,7 +46,7 @@ def go(run: Run, training: Source, held_out: Source | None, provenance: dict, sa
 def loop(
     run: Run,
     training: Source,
-    held_out: Source | None,
+    held_out: Mapping[str, Source],
     journal: Journal,
     provenance: dict,
     stop: Stop,
@@ -65,16 +62,16 @@ def loop(
     batches = ahead(training.batch, numbers, machine.prefetch)
     with contextlib.closing(batches):
         while run.progress < 1.0 and not stop.asked:
-            meter.add(update(run, batches, meter))
+            update(run, batches, meter)
             stop.asked = meter.agree(run, stop.asked)
             if run.step % machine.log_every == 0:
                 journal.progress(run.step, meter.values(run), measured)
-            if run.step % machine.evaluate_every == 0 and held_out is not None:
+            if run.step % machine.evaluate_every == 0 and held_out:
                 measured = evaluate(run, held_out)
                 journal.write(run.step, measured)
             if run.step % machine.save_every == 0 and run.progress < 1.0:
                 save(run, provenance, measured)
-    if held_out is not None and not stop.asked and run.step % machine.evaluate_every:
+    if held_out and not stop.asked and run.step % machine.evaluate_every:
         measured = evaluate(run, held_out)
         journal.write(run.step, measured)
     save(run, provenance, measured)
@@ -83,14 +80,13 @@ def loop(
     return measured
 
 
-def update(run: Run, batches: Iterator, meter: Meter) -> dict[str, Tensor]:
-    """One step of the optimizer; returns what it minimised."""
+def update(run: Run, batches: Iterator, meter: Meter) -> None:
+    """One step of the optimizer, on the mean of its micro-batches' losses."""
     options, learner = run.config.optimizer, run.learner
     rate = learning_rate(options, run.step, run.progress)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     learner.train()
-    totals: dict[str, Tensor] = {}
     num_batches = options.accumulate // run.processes.num
     for number in range(num_batches):
         batch = meter.wait(batches)
@@ -98,8 +94,7 @@ def update(run: Run, batches: Iterator, meter: Meter) -> dict[str, Tensor]:
         with exchanging(run.forward, number == num_batches - 1):
             total, losses, *_ = run.forward(batch)
             (total / num_batches).backward()
-        for name, value in losses.items():
-            totals[name] = totals.get(name, 0.0) + value.detach() / num_batches
+        meter.add(losses)
     norm = nn.utils.clip_grad_norm_(learner.parameters(), options.clip or math.inf)
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
@@ -108,7 +103,7 @@ def update(run: Run, batches: Iterator, meter: Meter) -> dict[str, Tensor]:
         average(run.averaged, learner, min(options.ema, (1 + run.step) / (10 + run.step)))
     run.step += 1
     norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-    return totals | {"gradient_norm": norm, "learning_rate": torch.tensor(rate)}
+    meter.add({"gradient_norm": norm, "learning_rate": torch.tensor(rate)})
 
 
 def learning_rate(options: OptimizerConfig, step: int, progress: float) -> float:
@@ -126,14 +121,22 @@ def average(averaged: nn.Module, learner: nn.Module, decay: float) -> None:
         mean.lerp_(value, 1.0 - decay)
 
 
-def evaluate(run: Run, held_out: Source) -> dict[str, float]:
-    """Figures of the averaged weights, always on the same sequences.
+def evaluate(run: Run, held_out: Mapping[str, Source]) -> dict[str, float]:
+    """Figures of the averaged weights, always on the same sequences of each source.
 
-    Every process comes to the same figures by itself.
+    Of several sources each has its own, and `held_out/loss` is their mean. Every process comes to
+    the same figures by itself.
     """
     numbers = range(run.config.machine.num_evaluation_batches)
-    figures = run.averaged.measure(held_out.batch(number) for number in numbers)
-    return {f"held_out/{name}": value for name, value in figures.items()}
+    result: dict[str, float] = {}
+    losses = []
+    for name, source in held_out.items():
+        batches = (replace(source.batch(number), source=name) for number in numbers)
+        figures = run.averaged.measure(batches)
+        losses.append(figures["loss"])
+        where = "held_out" if len(held_out) == 1 else f"held_out/{name}"
+        result |= {f"{where}/{key}": value for key, value in figures.items()}
+    return result | {"held_out/loss": sum(losses) / len(losses)}
 
 
 class Stop:

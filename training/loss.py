@@ -70,11 +70,14 @@ def known_mean(error_MS: Tensor, answer_MS: Tensor) -> Tensor:
 
 
 def action_bins(
-    logits_NV: Tensor, id_N: Tensor, is_action_N: Tensor, tokenizer: Tokenizer
+    logits_NV: Tensor, id_N: Tensor, is_action_N: Tensor, tokenizer: Tokenizer, start: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """The likeliest and the true bins (M, A) of M actions; text targets are left out."""
+    """The likeliest and the true bins (M, A) of M actions; text targets are left out.
+
+    start: the id that the first logit is of.
+    """
     first, last = tokenizer.action_ids
-    likeliest_N = logits_NV[is_action_N, first:last].argmax(dim=1)
+    likeliest_N = logits_NV[is_action_N, first - start : last - start].argmax(dim=1)
     num_action_tokens = tokenizer.spec.num_action_tokens
     label_N = id_N[is_action_N] - first
     return likeliest_N.view(-1, num_action_tokens), label_N.view(-1, num_action_tokens)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,12 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from gato_core.data.storage import read_json
-from gato_core.dataset import Dataset
 from gato_training import state
 from gato_training.config import FREE, OptimizerConfig, TrainConfig, differences, flat
 from gato_training.learner import Learner, prepare, shard
 from gato_training.run_log import origin
 from gato_training.run_log.processes import Processes, wait_for_all
+from gato_training.sources import Opened
 
 NUMBERS = ("step", "seconds", "num_timesteps")  # of a run, that it goes on from
 
@@ -72,7 +71,11 @@ def _spread(
     if processes.num == 1:
         return learner
     if config.machine.sharding == "ddp":
-        return DistributedDataParallel(learner, broadcast_buffers=False)
+        # a batch of one source may leave unused what another needs
+        several = learner.num_sources > 1
+        return DistributedDataParallel(
+            learner, broadcast_buffers=False, find_unused_parameters=several
+        )
     for each in {id(x): x for x in (learner, averaged)}.values():
         shard(each, processes.num)
     return learner
@@ -139,7 +142,7 @@ def last_of(config: Any) -> Path | None:
 
 def describe(
     config: Any,
-    datasets: Sequence[Dataset],
+    opened: Opened,
     processes: Processes,
     device: torch.device,
     last: Path | None,
@@ -148,16 +151,17 @@ def describe(
 
     last: the checkpoint that is gone on from. Raises ValueError where its datasets were others.
     """
-    folders = config.data.folders
+    sources = opened.datasets, list(opened.documents.values())
     if last is not None:
-        _check_data(last, origin.data(folders, datasets))
+        _check_data(last, origin.data(*sources))
     earlier = last or getattr(config.network, "init_from", None)
     made = origin.making(device, processes.num)
-    return made | {"train": flat(config), "data": origin.data(folders, datasets, earlier)}
+    return made | {"train": flat(config), "data": origin.data(*sources, earlier)}
 
 
 def _check_data(last: Path, now: list[dict]) -> None:
-    before = {part["path"]: part for part in read_json(last / "config.json")["provenance"]["data"]}
+    stored = read_json(last / "config.json")["provenance"]["data"]
+    before = {part["path"]: part for part in reversed(stored)}  # its own stand before earlier ones
     for part in now:
         lines = differences(before.get(part["path"], {}), part)
         if lines:

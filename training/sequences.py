@@ -11,16 +11,16 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from gato_core.dataset import Dataset
 from gato_core.episode import Episode
-from gato_core.spec import Image
+from gato_core.spec import Discrete, Image
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer, Tokens, batch
-from gato_training.config import DataConfig
+from gato_core.tools.bench import made_up
 from gato_training.data.augment import Augmentation, augment
 from gato_training.data.mirror import mirror
 from gato_training.data.side_task import SideTask
@@ -45,6 +45,7 @@ class Batch:
     label says, tokens of past timesteps show what it did.
     answers: float32 (num_timesteps, size of the side task), row after row; None if unused.
     noise_seed: of what the network draws while it learns from the batch.
+    source: its name in a mixture.
     """
 
     tokens: Tokens[np.ndarray]
@@ -52,6 +53,7 @@ class Batch:
     answers: np.ndarray | None
     num_timesteps: int
     noise_seed: int
+    source: str = ""
 
     @property
     def num_tokens(self) -> int:
@@ -110,12 +112,8 @@ def split(
 
     Task and seed decide, so that an initial state stays on its side as datasets grow, and is on one
     side in all that have it. One episode at least of each dataset is held out if there are two,
-    unless held_out is 0. Raises ValueError for datasets of several Specs, and when nothing is left
-    to train on.
+    unless held_out is 0. Raises ValueError when nothing is left to train on.
     """
-    for dataset in datasets:
-        if differences := datasets[0].spec.differences(dataset.spec):
-            raise ValueError(f"{dataset.root}: the Spec differs:\n  " + "\n  ".join(differences))
     starts = [_starts(dataset, successes_only) for dataset in datasets]
     held: set[tuple[str, int]] = set()
     if held_out:
@@ -200,6 +198,32 @@ class Sequences:
     @property
     def num_windows(self) -> int:
         return int(sum(w.end[-1] for w in self._windows if len(w.end)))
+
+    def __str__(self) -> str:
+        num_episodes = sum(dataset.num_episodes for dataset in self.datasets)
+        length = self.sampling.context_timesteps
+        return f"{num_episodes} episodes, {self.num_windows} sequences of {length} timesteps"
+
+    @property
+    def num_sequences(self) -> int:
+        """Of a batch."""
+        return self.sampling.batch_size
+
+    @property
+    def num_tokens(self) -> int:
+        """Of a whole sequence."""
+        return self.sampling.context_timesteps * self.tokenizer.spec.tokens_per_timestep
+
+    @property
+    def num_pixels(self) -> int:
+        """Bytes of a whole sequence's images."""
+        images = (m for m in self.tokenizer.spec.observation.values() if isinstance(m, Image))
+        return self.sampling.context_timesteps * sum(int(np.prod(m.shape)) for m in images)
+
+    def made_up(self, num_sequences: int) -> Batch:
+        """A batch of whole sequences without data, to measure what they need."""
+        length, task = self.sampling.context_timesteps, self.sampling.side_task
+        return made_up_batch(self.tokenizer, length, num_sequences, task)
 
     def draw(self, number: int) -> list[list[Piece]]:
         """The pieces of each sequence of batch `number`: a prompt perhaps, then a window."""
@@ -301,33 +325,18 @@ class Sequences:
         return batch(encoded, self.tokenizer.vocabulary.separator)
 
 
-def training_and_held_out(
-    data: DataConfig,
-    seed: int,
-    datasets: Sequence[Dataset],
-    tokenizer: Tokenizer,
-    context_timesteps: int,
-) -> tuple[Sequences, Sequences | None]:
-    """What to train on, and what to measure on: other episodes, without augmentation."""
-    sampling = Sampling(
-        context_timesteps,
-        data.batch_size,
-        seed,
-        data.weights,
-        data.prompt_fraction,
-        data.prompt_timesteps,
-        data.augmentation,
-        data.side_task,
-        data.mirror,
-    )
-    chosen, held = split(datasets, data.held_out, data.successes_only)
-    if data.few_shot is not None:
-        chosen = few(chosen, data.few_shot, data.few_shot_series)
-    training = Sequences(datasets, chosen, tokenizer, sampling)
-    if not any(held):
-        return training, None
-    plain = replace(sampling, augmentation=Augmentation(), mirror=0.0, weights=(), seed=seed + 1)
-    return training, Sequences(datasets, held, tokenizer, plain, prompts=chosen)
+def made_up_batch(
+    tokenizer: Tokenizer, num_timesteps: int, num_sequences: int, task: SideTask | None = None
+) -> Batch:
+    """Sequences without data, to measure with."""
+    spec, now = tokenizer.spec, made_up(tokenizer.spec, np.random.default_rng(0))
+    shape = (num_sequences, num_timesteps)
+    observation = {k: np.broadcast_to(v, (*shape, *np.shape(v))) for k, v in now.items()}
+    dtype = np.int64 if isinstance(spec.action, Discrete) else np.float32
+    tokens = tokenizer.encode_timesteps(observation, np.zeros((*shape, *spec.action.shape), dtype))
+    number = num_sequences * num_timesteps
+    answers = None if task is None else np.zeros((number, task.size), np.float32)
+    return Batch(tokens, tokens.id[tokens.target], answers, number, 0)
 
 
 def ahead(make: Callable[[int], T], numbers: Sequence[int], depth: int) -> Iterator[T]:

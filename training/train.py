@@ -6,25 +6,27 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import tyro
 
 from gato_core import checkpoint
-from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig, preset
-from gato_core.spec import Spec
+from gato_core.spec import Image, Text
+from gato_core.text.learn_words import with_text_ids, with_words
 from gato_core.tokenizer import Tokenizer
 from gato_training.config import NetworkConfig, TrainConfig, take_preset
 from gato_training.learner import Learner
 from gato_training.loop import go
-from gato_training.run import continue_from, describe, last_of, start
+from gato_training.mixture import Mixture, Source
+from gato_training.run import Run, continue_from, describe, last_of, start
 from gato_training.run_log import card, memory
 from gato_training.run_log.memory import Estimate, Kept
 from gato_training.run_log.processes import Processes, joined
-from gato_training.sequences import training_and_held_out
+from gato_training.sources import Opened, mixtures, open_folders
 
 OVERRIDDEN = ("context_timesteps", "action_mode", "stochastic_depth", "dropout")
 
@@ -41,34 +43,51 @@ def train(config: TrainConfig) -> dict:
 
 def train_among(processes: Processes, config: TrainConfig) -> dict:
     """What `train` does, in one of processes that have joined already."""
-    check(config, processes)
-    last, datasets = last_of(config), opened(config, processes)
-    learner, estimate = learner_of(config, datasets, processes, last)
-    sizes, options = learner.model.config, (config.data, config.optimizer.seed)
-    training, held_out = training_and_held_out(
-        *options, datasets, learner.tokenizer, sizes.context_timesteps
+    begun = begin(processes, config)
+    run, model = begun.run, begun.run.learner.model
+    said = (
+        f"{config.folder}: {sum(p.numel() for p in model.parameters()) / 1e6:.1f} M parameters, "
+        f"{begun.training}, {run.device.type} {config.optimizer.precision}, {processes.num} "
+        f"processes, from step {run.step}\nmemory: {begun.memory}"
     )
+    summary = go(run, begun.training, begun.held_out, begun.provenance, said)
+    told = {"estimated_gb": round(begun.memory.total / 1e9, 2)}
+    return summary | told | {"estimate": dataclasses.asdict(begun.memory)}
+
+
+class Begun(NamedTuple):
+    """A run that is ready to go, and what it goes on."""
+
+    run: Run
+    training: Mixture
+    held_out: dict[str, Source]
+    provenance: dict
+    memory: Estimate
+
+
+def begin(processes: Processes, config: TrainConfig) -> Begun:
+    """Everything but the first update; nothing is written. Errors as of `train`."""
+    check(config, processes)
+    last = last_of(config)
+    opened = open_folders(config.data, config.machine.memory_gb / processes.num_local)
+    source = last or config.network.init_from
+    sizes = sizes_of(config.network, source, has_text(opened))
+    contexts = dict.fromkeys(opened.robots, sizes.context_timesteps)
+    options = config.data, config.optimizer.seed, opened, contexts, sizes.vocabulary
+    training, held_out = mixtures(*options)
+    learner, estimate = learner_of(config, sizes, opened, training, processes, source)
     device = learner.model.embedding.weight.device
-    provenance = describe(config, datasets, processes, device, last)
+    provenance = describe(config, opened, processes, device, last)
     run = start(config, learner, processes)
     if last is not None:
         continue_from(run, last)
-    said = (
-        f"{config.folder}: {sum(p.numel() for p in learner.model.parameters()) / 1e6:.1f} M "
-        f"parameters, {sum(dataset.num_episodes for dataset in datasets)} episodes, "
-        f"{training.num_windows} sequences of {sizes.context_timesteps} timesteps, "
-        f"{device.type} {config.optimizer.precision}, {processes.num} processes, "
-        f"from step {run.step}\nmemory: {estimate}"
-    )
-    summary = go(run, training, held_out, provenance, said)
-    told = {"estimated_gb": round(estimate.total / 1e9, 2)}
-    return summary | told | {"estimate": dataclasses.asdict(estimate)}
+    return Begun(run, training, held_out, provenance, estimate)
 
 
 def check(config: Any, processes: Processes) -> None:
-    """Raises ValueError for a run that cannot be."""
-    if not config.data.folders:
-        raise ValueError("data: expected at least one dataset folder, got none")
+    """Raises ValueError for a run that cannot be; sets torch's threads."""
+    num_cores = (os.cpu_count() or 1) // processes.num_local
+    torch.set_num_threads(config.machine.threads or max(1, num_cores))
     if config.optimizer.accumulate % processes.num:
         raise ValueError(
             f"accumulate: expected a multiple of the {processes.num} processes, which share the "
@@ -76,16 +95,13 @@ def check(config: Any, processes: Processes) -> None:
         )
 
 
-def opened(config: Any, processes: Processes) -> list[Dataset]:
-    """The datasets; and torch's threads as asked for."""
-    machine, folders = config.machine, config.data.folders
-    torch.set_num_threads(machine.threads or max(1, (os.cpu_count() or 1) // processes.num_local))
-    memory_gb = machine.memory_gb / len(folders) / processes.num_local
-    return [Dataset(folder, memory_gb=memory_gb) for folder in folders]
-
-
 def learner_of(
-    config: TrainConfig, datasets: list[Dataset], processes: Processes, last: Path | None
+    config: TrainConfig,
+    sizes: ModelConfig,
+    opened: Opened,
+    training: Mixture,
+    processes: Processes,
+    source: str | Path | None,
 ) -> tuple[Learner, Estimate]:
     """Made from the seed, or with a checkpoint's weights; and what its training will need.
 
@@ -94,43 +110,63 @@ def learner_of(
     torch.manual_seed(config.optimizer.seed)
     device = torch.device(best_device(config.machine.device))
     program = memory.resident()
+    images = memory.image_bytes(opened.datasets, config.machine.memory_gb)
 
-    def expected(sizes: ModelConfig, kept: Kept) -> Estimate:
-        estimate = memory.estimate(config, sizes, datasets, kept, program, processes)
+    def expected(kept: Mapping[str, Kept]) -> Estimate:
+        needs = kept, images, program, processes
+        estimate = memory.estimate(config, sizes, training.sources, *needs)
         room = memory.room(device, processes, memory.resident() - program)
         memory.check(estimate, config, **room)
         return estimate
 
-    if config.network.model is not None:
-        expected(sizes_of(config.network), memory.NOTHING)  # before it is made
-    model = network(config, datasets[0].spec, last)
-    tokenizer = Tokenizer(datasets[0].spec, model.config.vocabulary)
-    learner = Learner(model, tokenizer, config).to(device)
-    return learner, expected(model.config, memory.kept(learner))
+    expected(dict.fromkeys(training.sources, memory.NOTHING))  # before it is made
+    model = network(sizes, opened, source)
+    specs = [opened.spec(name) for name in opened.robots]
+    has_images = any(isinstance(m, Image) for spec in specs for m in spec.observation.values())
+    if not has_images and not opened.documents:
+        model.patch_embedder.requires_grad_(False)  # else it would decay, unused
+    tokenizers = {name: Tokenizer(opened.spec(name), sizes.vocabulary) for name in opened.robots}
+    learner = Learner(model, tokenizers, config, len(training.sources)).to(device)
+    named = training.sources.items()
+    return learner, expected({name: memory.kept(learner, each, name) for name, each in named})
 
 
-def network(config: TrainConfig, spec: Spec, last: Path | None) -> Gato:
+def network(sizes: ModelConfig, opened: Opened, source: str | Path | None) -> Gato:
     """Fresh weights, or those of the checkpoint to go on from or to begin with."""
-    source = last or config.network.init_from
     if source is None:
-        return Gato(sizes_of(config.network))
+        return Gato(sizes)
     loaded = checkpoint.load(source)
-    if differences := loaded.spec.differences(spec):
-        listed = "\n  ".join(differences)
-        raise ValueError(f"{config.data.folders[0]}: unlike the Spec of {source}:\n  {listed}")
-    model = Gato(sizes_of(config.network, loaded.model.config))
-    model.load_state_dict(loaded.model.state_dict())
+    for name, datasets in opened.robots.items():
+        if differences := loaded.spec.differences(opened.spec(name)):
+            listed = "\n  ".join(differences)
+            raise ValueError(f"{datasets[0].root}: unlike the Spec of {source}:\n  {listed}")
+    grows = sizes.vocabulary.num_text > loaded.model.config.vocabulary.num_text
+    weights = with_words(loaded.model) if grows else loaded.model
+    model = Gato(sizes)
+    model.load_state_dict(weights.state_dict())
     return model
 
 
-def sizes_of(network: NetworkConfig, model: ModelConfig | None = None) -> ModelConfig:
-    """The preset's sizes, or others, with what the options override."""
-    if model is None:
-        if network.model is None:
-            raise ValueError("model: expected a preset or --init-from, got neither")
-        model = preset(network.model)
+def sizes_of(
+    network: NetworkConfig, source: str | Path | None = None, needs_text: bool = False
+) -> ModelConfig:
+    """A checkpoint's sizes or the preset's, with what the options override; with ids for text."""
+    if source is not None:
+        sizes = checkpoint.sizes(source)
+    elif network.model is None:
+        raise ValueError("model: expected a preset or --init-from, got neither")
+    else:
+        sizes = preset(network.model)
+    if needs_text and not sizes.vocabulary.num_text:
+        sizes = dataclasses.replace(sizes, vocabulary=with_text_ids(sizes.vocabulary))
     options = {name: getattr(network, name) for name in OVERRIDDEN}
-    return dataclasses.replace(model, **{k: v for k, v in options.items() if v is not None})
+    return dataclasses.replace(sizes, **{k: v for k, v in options.items() if v is not None})
+
+
+def has_text(opened: Opened) -> bool:
+    """Whether there are words, in documents or in what a robot observes."""
+    modalities = (m for name in opened.robots for m in opened.spec(name).observation.values())
+    return bool(opened.documents) or any(isinstance(m, Text) for m in modalities)
 
 
 def best_device(name: str) -> str:

@@ -1,41 +1,29 @@
 """Saving: whenever it is killed or fails, `last` leads to a checkpoint to go on from."""
 
 import pytest
-import torch
 import train_examples
 from killing import killed_at
 
 from gato_core import checkpoint
 from gato_core.data.storage import read_json
-from gato_core.dataset import Dataset
 from gato_training import state
-from gato_training.config import TrainConfig, changed
-from gato_training.run import Run, continue_from, describe, save, start
+from gato_training.config import changed
+from gato_training.run import Run, continue_from, save
 from gato_training.run_log.processes import Processes
-from gato_training.train import learner_of
-
-
-def datasets(config: TrainConfig) -> list[Dataset]:
-    return [Dataset(path) for path in config.data.folders]
-
-
-def made(run: Run) -> dict:
-    return describe(run.config, datasets(run.config), run.processes, run.device, None)
+from gato_training.train import Begun, begin
 
 
 @pytest.fixture
-def run(tmp_path) -> Run:
+def begun(tmp_path) -> Begun:
     """After its second update, which it has saved."""
-    torch.set_num_threads(1)
     config = train_examples.config(tmp_path, train_examples.write(tmp_path / "demos"))
-    config = changed(config, auxiliary=0.0)
-    learner, _ = learner_of(config, datasets(config), Processes(), None)
-    run = start(config, learner, Processes())
+    begun = begin(Processes(), changed(config, auxiliary=0.0))
+    run = begun.run
     run.learner.model.norm.weight.square().sum().backward()
     run.optimizer.step()
     run.step, run.num_timesteps = 2, 100
-    save(run, made(run), {})
-    return run
+    save(run, begun.provenance, {})
+    return begun
 
 
 def what_last_is(run: Run) -> tuple[int, int]:
@@ -49,9 +37,9 @@ def what_last_is(run: Run) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("step", [2, 4], ids=["saved already", "new"])
-def test_a_save_killed_between_any_two_calls_leaves_a_checkpoint_to_go_on_from(run, step):
+def test_a_save_killed_between_any_two_calls_leaves_a_checkpoint_to_go_on_from(begun, step):
     """At a step that was saved already, `last` once led to a folder without its training state."""
-    provenance, found = made(run), []
+    run, provenance, found = begun.run, begun.provenance, []
     for number in range(300):
         if number and found[-1] != (2, 100):
             run.step, run.num_timesteps = 2, 100
@@ -65,20 +53,20 @@ def test_a_save_killed_between_any_two_calls_leaves_a_checkpoint_to_go_on_from(r
     assert found == sorted(found)  # from some call on it is the new one
 
 
-def test_a_save_that_fails_at_a_saved_step_leaves_the_one_before(run, monkeypatch):
+def test_a_save_that_fails_at_a_saved_step_leaves_the_one_before(begun, monkeypatch):
     def full(*_: object) -> None:
         raise OSError("full")
 
-    provenance, run.num_timesteps = made(run), 200
+    run, run.num_timesteps = begun.run, 200
     with monkeypatch.context() as patched, pytest.raises(OSError, match="full"):
         patched.setattr(state, "save", full)
-        save(run, provenance, {})
+        save(run, begun.provenance, {})
     assert what_last_is(run) == (2, 100)
     assert {path.name for path in (run.config.folder / "checkpoints").iterdir()} == {"2", "last"}
 
 
-def test_what_a_killed_save_left_is_removed_by_the_next(run):
-    folder = run.config.folder / "checkpoints"
+def test_what_a_killed_save_left_is_removed_by_the_next(begun):
+    folder = begun.run.config.folder / "checkpoints"
     (folder / ".2.abc").mkdir()
-    save(run, made(run), {})
+    save(begun.run, begun.provenance, {})
     assert {path.name for path in folder.iterdir()} == {"2", "last"}

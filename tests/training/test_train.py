@@ -121,8 +121,9 @@ def test_weights_of_unknown_data_stay_unknown(config, tmp_path):
     """Whoever goes on from them must not look as if all was known."""
     source = str(tmp_path / "source")
     checkpoint.save(source, Gato(preset("debug")), preset("debug"), SPEC, {})
-    own, unknown = origin.data(["mine"], [Dataset(config.data.folders[0])], earlier=source)
-    assert own["path"] == "mine" and own["episodes_of_unknown_triplets"] == own["episodes"] > 0
+    own, unknown = origin.data([Dataset(config.data.folders[0])], earlier=source)
+    assert own["path"] == config.data.folders[0]
+    assert own["episodes_of_unknown_triplets"] == own["episodes"] > 0
     assert source in unknown["path"] and unknown["triplets"] == []
 
 
@@ -234,7 +235,7 @@ def test_only_actions_that_are_numbers_are_smoothed(config):
     """1024 buttons had neighbours where there was no text: their ids end at the separator too."""
     model, buttons = Gato(preset("debug")), replace(SPEC, action=Discrete(1024, ("button",)))
     for spec, smoothed in ((SPEC, True), (buttons, False)):
-        learner = Learner(model, Tokenizer(spec, model.config.vocabulary), config)
+        learner = Learner(model, {"": Tokenizer(spec, model.config.vocabulary)}, config)
         assert (learner.smoothed is not None) == smoothed
 
 

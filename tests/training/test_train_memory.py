@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import train_examples
 
-from gato_core.dataset import Dataset
 from gato_core.model import Gato, preset
 from gato_training.config import TrainConfig, changed, save
 from gato_training.run_log import memory
 from gato_training.run_log.memory import NOTHING, Kept
 from gato_training.run_log.processes import Processes
+from gato_training.sources import mixtures, open_folders
 from gato_training.train import main
 
 FACTOR = 1.5  # within which the estimate is of the peak, what the program took before left out
@@ -69,12 +69,20 @@ def test_what_will_not_fit_is_refused_with_advice_before_anything_is_written(
     assert not (tmp_path / "huge").exists()
 
 
+def estimated(
+    config: TrainConfig, kept: Kept, name: str = "control-2m", num_processes: int = 1
+) -> memory.Estimate:
+    opened, sizes = open_folders(config.data, 1.0), preset(name)
+    contexts = dict.fromkeys(opened.robots, 2)
+    training, _ = mixtures(config.data, 0, opened, contexts, sizes.vocabulary)
+    needs = dict.fromkeys(training.sources, kept), 0, 0, Processes(num=num_processes)
+    return memory.estimate(config, sizes, training.sources, *needs)
+
+
 def test_advice_leaves_the_update_as_large_as_it_was(tmp_path, data):
     config = changed(large(tmp_path, data), batch_size=60, accumulate=2)
     kept = Kept(blocks=1e9, block=2e8, rest=1e8, fixed=0.0)
-    datasets = [Dataset(data)]
-    sizes = preset("control-2m")
-    estimate = memory.estimate(config, sizes, datasets, kept, 0, Processes())
+    estimate = estimated(config, kept)
     memory.check(estimate, config, host_room=estimate.total)
     with pytest.raises(ValueError, match=r"--batch-size (\d+) --accumulate (\d+)") as raised:
         memory.check(estimate, config, host_room=estimate.total // 2)
@@ -82,9 +90,7 @@ def test_advice_leaves_the_update_as_large_as_it_was(tmp_path, data):
     size = int(words[words.index("--batch-size") + 1])
     number = int(words[words.index("--accumulate") + 1])
     assert size < 60 and size * number >= 120
-    smaller = memory.estimate(
-        changed(config, batch_size=size), sizes, datasets, kept, 0, Processes()
-    )
+    smaller = estimated(changed(config, batch_size=size), kept)
     memory.check(smaller, config, host_room=estimate.total // 2)
 
 
@@ -104,8 +110,5 @@ def test_room_is_what_is_free_or_left_of_a_container_s_limit(tmp_path):
 
 def test_sharding_divides_weights_and_moments(tmp_path, data):
     config = changed(large(tmp_path, data), sharding="fsdp")
-    alone, shared = (
-        memory.estimate(config, preset("79m"), [Dataset(data)], NOTHING, 0, Processes(num=num))
-        for num in (1, 4)
-    )
+    alone, shared = (estimated(config, NOTHING, "79m", num) for num in (1, 4))
     assert shared.weights == alone.weights // 4 and shared.optimizer == alone.optimizer // 4

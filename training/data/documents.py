@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gato_core.spec import PATCH_SIZE
 from gato_core.text.documents import crop, tokenize
 from gato_core.text.sources import Documents
-from gato_core.tokenizer import batch
+from gato_core.tokenizer import batch, encode_document
 from gato_core.vocab import Vocabulary
 from gato_training.sequences import Batch, noise_seed
 
@@ -34,6 +35,28 @@ class DocumentBatches:
     def __post_init__(self) -> None:
         if not len(self.numbers):
             raise ValueError(f"{self.documents.root}: expected documents to learn from, got none")
+
+    def __str__(self) -> str:
+        return f"{len(self.numbers)} documents"
+
+    @property
+    def num_sequences(self) -> int:
+        """Of a batch."""
+        return self.batch_size
+
+    @property
+    def num_pixels(self) -> int:
+        """Bytes of the largest picture."""
+        return self.documents.num_patches * PATCH_SIZE**2 * 3
+
+    def made_up(self, num_sequences: int) -> Batch:
+        """A batch of the longest sequences without data, half of each a picture where it fits."""
+        num_patches = min(self.documents.num_patches, self.num_tokens // 2)
+        picture = np.zeros((PATCH_SIZE, PATCH_SIZE * num_patches, 3), np.uint8)
+        words = np.zeros(self.num_tokens - num_patches, np.int64)
+        row = encode_document([picture, words], self.vocabulary)
+        tokens = batch([row] * num_sequences, self.vocabulary.separator)
+        return Batch(tokens, tokens.id[tokens.target], None, 0, 0)
 
     def draw(self, number: int) -> list[int]:
         """Which documents are in batch `number`."""

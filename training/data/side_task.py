@@ -48,7 +48,7 @@ class SideTask:
 
         Raises ValueError where the dataset lacks a pose or the action dimension.
         """
-        self._check(dataset)
+        self.check(dataset)
         origin_T7 = dataset.column(f"privileged.{self.origin}")
         parts = [dataset.column(f"privileged.{key}")[:, :3] - origin_T7[:, :3] for key in self.keys]
         if self.trigger:
@@ -57,7 +57,8 @@ class SideTask:
             parts.append(_goals(origin_T7, signal_T, dataset.lengths))
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    def _check(self, dataset: Dataset) -> None:
+    def check(self, dataset: Dataset) -> None:
+        """Raises ValueError where the dataset cannot answer."""
         for key in (*self.keys, self.origin):
             feature = dataset.info["features"].get(f"privileged.{key}")
             if feature is None or feature["shape"] != [7]:

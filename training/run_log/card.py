@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gato_core.model import ModelConfig
@@ -27,8 +27,9 @@ def card(path: Path, sizes: ModelConfig, spec: Spec, provenance: Mapping) -> str
         "## Data",
         table(
             ("dataset", "episodes", "successes", "timesteps", "objects", "physics"),
-            [_data_row(part) for part in provenance["data"]],
+            [_data_row(part) for part in provenance["data"] if "documents" not in part],
         ),
+        *_documents(provenance["data"]),
         f"{100 * train['held_out']:g} % of the episodes were held out"
         + (f"; {train['few_shot']} of the rest were used" if train.get("few_shot") else "")
         + ("." if train["successes_only"] else "; failures were trained on too."),
@@ -79,6 +80,11 @@ def _modalities(spec: Spec) -> list[tuple]:
 def _data_row(part: Mapping) -> tuple:
     names = [", ".join(part.get(name, [])) or "not said" for name in ("triplets", "physics")]
     return (f"`{part['path']}`", part["episodes"], part["successes"], part["timesteps"], *names)
+
+
+def _documents(data: Sequence[Mapping]) -> list[str]:
+    rows = [(f"`{part['path']}`", part["documents"]) for part in data if "documents" in part]
+    return [table(("text and images", "documents"), rows)] if rows else []
 
 
 def _making(provenance: Mapping) -> list[tuple]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from gato_training.run import Run
 from gato_training.run_log import memory
-from gato_training.run_log.processes import Processes, gathered, means
+from gato_training.run_log.processes import Processes, gathered, means, totals
 
 
 class Journal:
@@ -78,8 +79,10 @@ class Meter:
         self._new_timesteps += batch.num_timesteps
         return batch
 
-    def add(self, values: dict[str, Tensor]) -> None:
-        self._kept.append(values)
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Of a micro-batch, or of an update; not all have the same."""
+        for name, value in values.items():
+            self._kept[name].append(value.detach().float())
 
     def agree(self, run: Run, asked: bool) -> bool:
         """Whether any process was asked to stop; sets what the run has taken, all parts of it."""
@@ -94,11 +97,9 @@ class Meter:
         """Means of what was added, speeds, and the time left; starts anew."""
         now = self._now()
         elapsed = now - self._since
-        result = {
-            name: float(torch.stack([kept[name].float() for kept in self._kept]).mean())
-            for name in self._kept[0]
-        }
-        result |= {
+        sums = {name: (float(sum(kept)), len(kept)) for name, kept in self._kept.items()}
+        result = totals(sums, run.processes)
+        speeds = {
             "timesteps_per_second": (run.num_timesteps - self._timesteps) / elapsed,
             "tokens_per_second": run.processes.num * self._tokens / elapsed,
             "stall_fraction": self._stalled / elapsed,
@@ -107,13 +108,13 @@ class Meter:
             "seconds_left": now * (1.0 / run.progress - 1.0),
         }
         self._reset(run, now)
-        return means(result, run.processes)
+        return result | means(speeds, run.processes)
 
     def _now(self) -> float:
         return time.monotonic() - self._begun
 
     def _reset(self, run: Run, now: float) -> None:
-        self._kept: list[dict[str, Tensor]] = []
+        self._kept: dict[str, list[Tensor]] = defaultdict(list)
         self._since, self._timesteps = now, run.num_timesteps
         self._tokens, self._stalled = 0, 0.0
 

@@ -7,8 +7,8 @@ measured on one and on two made-up sequences, and multiplied.
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +18,9 @@ from torch import Tensor
 from gato_core.dataset import Dataset
 from gato_core.model import Gato, ModelConfig
 from gato_core.spec import Image
-from gato_core.tools.bench import made_up
 from gato_training.config import TrainConfig
 from gato_training.learner import Learner
+from gato_training.mixture import Source
 from gato_training.run_log.processes import Processes
 from gato_training.sequences import Batch
 
@@ -82,9 +82,9 @@ def num_parameters(config: ModelConfig) -> int:
         return sum(p.numel() for p in Gato(config).parameters())
 
 
-def kept(learner: Learner) -> Kept:
-    """Measured on one and on two sequences, without a backward pass."""
-    few, more = (_kept(learner, number) for number in (1, 2))
+def kept(learner: Learner, source: Source, name: str) -> Kept:
+    """Measured on one and on two sequences of a source, without a backward pass."""
+    few, more = (_kept(learner, replace(source.made_up(n), source=name)) for n in (1, 2))
     *blocks, rest = (b - a for a, b in zip(few, more))
     return Kept(sum(blocks), max(blocks), rest, max(0, sum(few) - sum(blocks) - rest))
 
@@ -92,32 +92,39 @@ def kept(learner: Learner) -> Kept:
 def estimate(
     config: TrainConfig,
     sizes: ModelConfig,
-    datasets: Sequence[Dataset],
-    kept: Kept,
+    sources: Mapping[str, Source],
+    kept: Mapping[str, Kept],
+    images: int,
     program: int,
     processes: Processes,
 ) -> Estimate:
-    """The peak of one process, its GPU included. program: bytes it has before the network."""
-    spec = datasets[0].spec
+    """The peak of one process, its GPU included: with micro-batches of the neediest source.
+
+    images: bytes of them that datasets keep. program: bytes it has before the network.
+    """
     count = FLOAT * num_parameters(sizes)
     parts = processes.num if config.machine.sharding == "fsdp" else 1
-    length = sizes.context_timesteps * spec.tokens_per_timestep
-    work = max(WORK * kept.block, kept.rest)
-    activations = kept.rest + kept.blocks + work
-    if config.machine.checkpoint_activations:
-        inputs = FLOAT * sizes.num_layers * length * sizes.width
-        activations = kept.rest + inputs + kept.block + work
-    pixels = sum(np.prod(m.shape) for m in spec.observation.values() if isinstance(m, Image))
-    batch = config.data.batch_size * sizes.context_timesteps * (2 * pixels + 17 * length)
+    needs = (_activations(config, sizes, source, kept[name]) for name, source in sources.items())
+    batches = (s.num_sequences * (2 * s.num_pixels + 17 * s.num_tokens) for s in sources.values())
     return Estimate(
         program=program + KERNELS,
         weights=count * (2 if config.optimizer.ema is not None else 1) // parts,
         optimizer=3 * count // parts,
-        activations=int(config.data.batch_size * activations + kept.fixed),
+        activations=int(max(needs)),
         saving=2 * count if parts == 1 else 5 * count,
-        batches=int((config.machine.prefetch + 2) * batch),
-        images=sum(_image_bytes(d, pixels, config) for d in datasets) // processes.num_local,
+        batches=int((config.machine.prefetch + 2) * max(batches)),
+        images=images // processes.num_local,
     )
+
+
+def _activations(config: TrainConfig, sizes: ModelConfig, source: Source, kept: Kept) -> float:
+    """Bytes of a micro-batch of one source, gradients and what comes and goes among them."""
+    work = max(WORK * kept.block, kept.rest)
+    each = kept.rest + kept.blocks + work
+    if config.machine.checkpoint_activations:
+        inputs = FLOAT * sizes.num_layers * source.num_tokens * sizes.width
+        each = kept.rest + inputs + kept.block + work
+    return source.num_sequences * each + kept.fixed
 
 
 def check(
@@ -183,7 +190,7 @@ def peak() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def _kept(learner: Learner, number: int) -> list[int]:
+def _kept(learner: Learner, batch: Batch) -> list[int]:
     """Bytes of each block, and outside of them, weights left out."""
     weights = {p.untyped_storage().data_ptr() for p in learner.parameters()}
     blocks = list(learner.model.blocks)
@@ -201,27 +208,12 @@ def _kept(learner: Learner, number: int) -> list[int]:
 
     hooks = [b.register_forward_pre_hook(set_to(i)) for i, b in enumerate(blocks)]
     hooks += [b.register_forward_hook(set_to(OUTSIDE)) for b in blocks]
-    batch = made_up_batch(learner, number)
     with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         result = learner.train()(batch)
     del result
     for hook in hooks:
         hook.remove()
     return [sum(each.values()) for each in found]
-
-
-def made_up_batch(learner: Learner, number: int) -> Batch:
-    """Sequences of full length, with answers to the side task."""
-    spec, length = learner.tokenizer.spec, learner.model.config.context_timesteps
-    now = made_up(spec, np.random.default_rng(0))
-    shape = (number, length)
-    observation = {k: np.broadcast_to(v, (*shape, *v.shape)) for k, v in now.items()}
-    action = np.zeros((*shape, *spec.action.shape), np.float32)
-    tokens = learner.tokenizer.encode_timesteps(observation, action)
-    answers = None
-    if learner.side_task is not None:
-        answers = np.zeros((number * length, learner.side_task.size), np.float32)
-    return Batch(tokens, tokens.id[tokens.target], answers, number * length, 0)
 
 
 def room(device: torch.device, processes: Processes, taken: int) -> dict[str, int]:
@@ -233,8 +225,12 @@ def room(device: torch.device, processes: Processes, taken: int) -> dict[str, in
     return {"host_room": host + taken}
 
 
-def _image_bytes(dataset: Dataset, pixels: int, config: TrainConfig) -> int:
-    """Decoded frames and the files they come from, as far as they are kept."""
-    files = sum(p.stat().st_size for p in dataset.root.glob("data/*/*.parquet"))
-    limit = 1e9 * config.machine.memory_gb / len(config.data.folders)
-    return int(min(limit, files + pixels * dataset.num_timesteps))
+def image_bytes(datasets: Sequence[Dataset], memory_gb: float) -> int:
+    """Decoded frames and the files they come from, as far as `memory_gb` for all keeps them."""
+    total = 0
+    for dataset in datasets:
+        files = sum(p.stat().st_size for p in dataset.root.glob("data/*/*.parquet"))
+        shapes = (m.shape for m in dataset.spec.observation.values() if isinstance(m, Image))
+        pixels = sum(int(np.prod(shape)) for shape in shapes)
+        total += int(min(1e9 * memory_gb / len(datasets), files + pixels * dataset.num_timesteps))
+    return total

@@ -14,6 +14,7 @@ import torch
 
 from gato_core.data.storage import read_json
 from gato_core.dataset import Dataset
+from gato_core.text.sources import Documents
 from gato_core.tools.bench import commit, cpu_name
 
 
@@ -38,7 +39,9 @@ def making(device: torch.device, num_processes: int = 1) -> dict:
 
 
 def data(
-    paths: Sequence[str], datasets: Sequence[Dataset], earlier: str | Path | None = None
+    datasets: Sequence[Dataset],
+    documents: Sequence[Documents] = (),
+    earlier: str | Path | None = None,
 ) -> list[dict]:
     """For each dataset its size, object sets and physics, JSON-ready.
 
@@ -48,7 +51,7 @@ def data(
     """
     now = [
         {
-            "path": path,
+            "path": str(dataset.root),
             "episodes": dataset.num_episodes,
             "successes": int(dataset.successes.sum()),
             "timesteps": dataset.num_timesteps,
@@ -57,8 +60,9 @@ def data(
             - len(dataset.information("triplets")),
             "physics": _named(dataset, "physics"),
         }
-        for path, dataset in zip(paths, datasets, strict=True)
+        for dataset in datasets
     ]
+    now += [{"path": str(each.root), "documents": len(each)} for each in documents]
     if earlier is None:
         return now
     before = read_json(Path(earlier) / "config.json")["provenance"].get("data")

@@ -58,6 +58,18 @@ def means(values: Mapping[str, float], processes: Processes) -> dict[str, float]
     return dict(zip(values, gathered(list(values.values()), processes).mean(0).tolist()))
 
 
+def totals(sums: Mapping[str, tuple[float, int]], processes: Processes) -> dict[str, float]:
+    """Means out of everybody's sums and counts by name, which not all have."""
+    everybody: list[Mapping[str, tuple[float, int]]] = [sums]
+    if processes.num > 1:
+        everybody = [{}] * processes.num
+        dist.all_gather_object(everybody, dict(sums))
+    names = dict.fromkeys(name for each in everybody for name in each)
+    parts = {name: [each[name] for each in everybody if name in each] for name in names}
+    return {name: sum(s for s, _ in found) / sum(n for _, n in found)
+            for name, found in parts.items()}  # fmt: skip
+
+
 def wait_for_all(processes: Processes) -> None:
     """Returns when every process has come here."""
     if processes.num > 1:

@@ -30,9 +30,10 @@ from gato_training.config import DataConfig, Flat, MachineConfig, OptimizerConfi
 from gato_training.loop import go
 from gato_training.run import continue_from, describe, last_of, start
 from gato_training.run_log.processes import Processes
-from gato_training.sequences import Sequences, noise_seed, training_and_held_out
+from gato_training.sequences import Sequences, noise_seed
+from gato_training.sources import episodes, open_folders
 from gato_training.train import check as check_run
-from gato_training.train import opened, tell
+from gato_training.train import tell
 
 WEIGHT_LIMIT = 20.0  # of exp(advantage), as in the CRR paper
 NUM_SAMPLES = 4  # actions of the policy's own that an advantage is measured against
@@ -102,6 +103,7 @@ class Transitions:
     later: Inputs
     discount: Tensor
     noise_seed: int = 0
+    source: str = ""
 
     @property
     def num_timesteps(self) -> int:
@@ -129,7 +131,7 @@ class Learner(nn.Module):
 
     def __init__(self, spec: Spec, config: BaselineTrainConfig) -> None:
         super().__init__()
-        self.method = config.method
+        self.method, self.num_sources = config.method, 1
         self.actor = Actor(spec, config.network)
         if config.method == "crr":
             self.critic = Critic(spec, config.network)
@@ -231,18 +233,21 @@ def train(config: BaselineTrainConfig) -> dict:
     """Trains to the end or to a signal; returns a summary. Raises ValueError for unsound data."""
     processes = Processes()
     check_run(config, processes)
-    last, datasets = last_of(config), opened(config, processes)
-    provenance = describe(config, datasets, processes, torch.device("cpu"), last)
-    training, held_out = sources(config, datasets)
+    last, opened = last_of(config), open_folders(config.data, config.machine.memory_gb)
+    if len(opened.robots) != 1 or opened.documents:
+        raise ValueError(f"data: expected one robot's for a baseline, got {list(opened.weights)}")
+    provenance = describe(config, opened, processes, torch.device("cpu"), last)
+    training, held_out = sources(config, opened.datasets)
     torch.manual_seed(config.optimizer.seed)
-    learner = Learner(datasets[0].spec, config)
+    learner = Learner(opened.datasets[0].spec, config)
     if last is not None:
         learner.actor = baseline.load(last)[0]
     run = start(config, learner, processes)
     if last is not None:
         continue_from(run, last)
     said = f"{config.folder}: {config.method}, from step {run.step}"
-    return go(run, training, held_out, provenance, said)
+    measured = {} if held_out is None else {"": held_out}
+    return go(run, training, measured, provenance, said)
 
 
 def sources(
@@ -252,7 +257,7 @@ def sources(
     data = replace(config.data, successes_only=config.data.successes_only and config.method == "bc")
     tokenizer = Tokenizer(datasets[0].spec, Vocabulary(num_text=0))
     seed, length = config.optimizer.seed, config.return_timesteps + 1
-    training, held_out = training_and_held_out(data, seed, datasets, tokenizer, length)
+    training, held_out = episodes(data, seed, datasets, tokenizer, length)
     measured = None if held_out is None else TransitionSource(held_out, config.discount)
     return TransitionSource(training, config.discount), measured
 
