@@ -70,6 +70,8 @@ def begin(processes: Processes, config: TrainConfig) -> Begun:
     check(config, processes)
     last = last_of(config)
     opened = open_folders(config.data, config.machine.memory_gb / processes.num_local)
+    if len(opened.robots) != 1:  # what a checkpoint can hold
+        raise ValueError(f"data: expected datasets of one robot, got {list(opened.robots)}")
     source = last or config.network.init_from
     sizes = sizes_of(config.network, source, has_text(opened))
     contexts = dict.fromkeys(opened.robots, sizes.context_timesteps)
