@@ -7,7 +7,7 @@ K key size, P patches, V ids.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -203,7 +203,8 @@ class Attention(nn.Module):
         q_BHQK = (q_BHQK + self.distance_bias_HK[:, None].to(q_BHQK.dtype)) * self.key_size**-0.5
         distance_B1QS = wanted.distance_BQS[:, None]
         num_keys = distance_B1QS.shape[-1]
-        r_HSK = self.distances(num_keys) if cache is None else cache.relative_NHSK[layer]
+        relative_NHSK = None if cache is None else cache.relative_NHSK
+        r_HSK = self.distances(num_keys) if relative_NHSK is None else relative_NHSK[layer]
         index_BHQS = distance_B1QS.expand(*q_BHQK.shape[:3], -1)
         return (q_BHQK @ r_HSK.transpose(-1, -2)).gather(-1, index_BHQS)
 
@@ -327,9 +328,14 @@ class Gato(nn.Module):
             table.weight.copy_(_scale(NUM_POSITION_BINS, self.config.width)[:, shuffled_D])
         self.local_position.weight[NO_POSITION] = 0.0
         self.patch_embedder.project.weight.mul_(0.25)
-        for block in self.blocks:
+        for block in self.layers:
             for last in (block.attention.out, block.feed_forward.down):
                 last.weight.mul_((2 * self.config.num_layers) ** -0.5)
+
+    @property
+    def layers(self) -> list[Block]:
+        """The blocks by their class, which torch's list of modules does not tell."""
+        return cast("list[Block]", list(self.blocks))
 
     def forward(self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None) -> Tensor:
         """Logits (N, V) for the N targets; their ids are `tokens.id[tokens.target]`."""
@@ -396,7 +402,7 @@ class Gato(nn.Module):
         k_NHBSK, v_NHBSK = (torch.zeros(shape, dtype=dtype, device=weight.device) for _ in "kv")
         relative_NHSK = None
         if config.positions == "relative":
-            distances = [block.attention.distances(num_slots) for block in self.blocks]
+            distances = [block.attention.distances(num_slots) for block in self.layers]
             relative_NHSK = torch.stack(distances).to(dtype)
         return KVCache(k_NHBSK, v_NHBSK, relative_NHSK)
 

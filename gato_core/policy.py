@@ -64,15 +64,26 @@ class GatoPolicy:
 
         layout: what `StepInputs` need to know of the network.
         """
-        options = {"keep_prompt": keep_prompt, "temperature": temperature}
         self.tokenizer = tokenizer
         self.seconds = StepSeconds(0.0, 0.0)
         self._run = run
-        self._robots = [StepInputs(tokenizer, **layout, **options) for _ in range(num_robots)]
+        self._robots = [
+            StepInputs(tokenizer, **layout, keep_prompt=keep_prompt, temperature=temperature)
+            for _ in range(num_robots)
+        ]
         self.seed(seed)
 
     @classmethod
-    def of(cls, model: Gato, tokenizer: Tokenizer, **options: float | bool) -> GatoPolicy:
+    def of(
+        cls,
+        model: Gato,
+        tokenizer: Tokenizer,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+        keep_prompt: bool = False,
+        num_robots: int = 1,
+    ) -> GatoPolicy:
         """The policy of a network as it is, on its device; on a GPU a step is one captured graph.
 
         The network's dtype is that of the computation.
@@ -80,10 +91,16 @@ class GatoPolicy:
         from gato_core.deploy.cuda_graph import CapturedStep
         from gato_core.step import ControlStep, layout
 
-        step = ControlStep(model, tokenizer, int(options.get("num_robots", 1)))
+        step = ControlStep(model, tokenizer, num_robots)
         on_gpu = step.device.type == "cuda"
         policy = cls(
-            CapturedStep(step) if on_gpu else step.run, tokenizer, layout(model.config), **options
+            CapturedStep(step) if on_gpu else step.run,
+            tokenizer,
+            layout(model.config),
+            temperature=temperature,
+            seed=seed,
+            keep_prompt=keep_prompt,
+            num_robots=num_robots,
         )
         if on_gpu:  # else the first step would wait for the capture
             policy._run(_together([robot.idle() for robot in policy._robots]))
@@ -121,6 +138,7 @@ class GatoPolicy:
     def step(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
         """The action (A,). Raises KeyError or ValueError naming what is wrong in an observation."""
         (action,) = self.step_together([observation])
+        assert action is not None
         return action
 
     def step_together(
@@ -167,26 +185,32 @@ def load(
     "onnx" ONNX Runtime, for a file of `gato export`, which also says how many robots and whether
     prompts stay. temperature: None is the checkpoint's own. Errors as of `checkpoint.load`.
     """
-    options = {"temperature": temperature, "seed": seed}
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime: expected one of {RUNTIMES}, got {runtime!r}")
     if runtime == "onnx":
         from gato_core.deploy import onnx
 
-        return onnx.load(path, **options)
+        return onnx.load(path, temperature=temperature, seed=seed)
     import torch
 
     from gato_core import baseline, checkpoint
     from gato_core.deploy.packed import pack
 
     if temperature is None:
-        options["temperature"] = checkpoint.temperature(path)
+        temperature = checkpoint.temperature(path)
     if checkpoint.kind(path) != checkpoint.KIND:
-        return baseline.BaselinePolicy(baseline.load(path)[0], **options)
+        actor, _ = baseline.load(path)
+        return baseline.BaselinePolicy(actor, temperature=temperature, seed=seed)
     loaded = checkpoint.load(path)
     model = pack(loaded.model) if runtime == "cpu" else loaded.model.to("cuda", torch.bfloat16)
-    options |= {"keep_prompt": keep_prompt, "num_robots": num_robots}
-    return GatoPolicy.of(model, loaded.tokenizer, **options)
+    return GatoPolicy.of(
+        model,
+        loaded.tokenizer,
+        temperature=temperature,
+        seed=seed,
+        keep_prompt=keep_prompt,
+        num_robots=num_robots,
+    )
 
 
 def _together(inputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

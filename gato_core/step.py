@@ -25,6 +25,12 @@ from gato_core.window import blank
 class ControlStep(nn.Module):
     """From a step's inputs to the ids of its action. The model's dtype is the computation's."""
 
+    first_slot_B1: Tensor
+    position_BL: Tensor
+    row_P: Tensor
+    interval_P4: Tensor
+    relative_NHSK: Tensor | None
+
     def __init__(self, model: Gato, tokenizer: Tokenizer, num_robots: int = 1) -> None:
         super().__init__()
         spec = tokenizer.spec

@@ -277,8 +277,8 @@ def _encode(modality: Modality, value: np.ndarray, vocabulary: Vocabulary) -> np
     match modality:
         case Continuous(mu_law=True):
             return bin_index(mu_law(value)) + np.int64(vocabulary.continuous_offset)
-        case Continuous(low=low, high=high):
-            low, high = np.asarray(low), np.asarray(high)
+        case Continuous():
+            low, high = np.asarray(modality.low), np.asarray(modality.high)
             scaled = (value - low) / (high - low) * 2.0 - 1.0
             return bin_index(scaled) + np.int64(vocabulary.continuous_offset)
         case Discrete():

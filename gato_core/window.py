@@ -110,7 +110,7 @@ class StepInputs:
 
     def observed(self, observation: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The inputs of a step, by name."""
-        noise = self._noiseless
+        noise: np.ndarray = self._noiseless
         if self.temperature:  # the argmax of logits plus such noise is a sample of their softmax
             noise = self.temperature * self._random.gumbel(size=noise.shape)
         return self._inputs(observation, noise.astype(np.float32, copy=False))

@@ -55,6 +55,7 @@ class CapturedStep:
 
     @torch.inference_mode()
     def _forward(self) -> None:
+        assert self._host is not None
         self._device.copy_(self._host, non_blocking=True)
         id_BA, _ = self._step(self._inputs, self._step.k_NHBSK, self._step.v_NHBSK)
         self._id_BA.copy_(id_BA, non_blocking=True)

@@ -217,8 +217,13 @@ def main() -> int:
     try:
         loaded = checkpoint.load(config.checkpoint)
         temperature = checkpoint.temperature(config.checkpoint)
-        options = {"temperature": temperature, "keep_prompt": config.keep_prompt}
-        export(loaded.model, loaded.spec, config.out, **options)
+        export(
+            loaded.model,
+            loaded.spec,
+            config.out,
+            temperature=temperature,
+            keep_prompt=config.keep_prompt,
+        )
     except (ValueError, OSError) as error:
         print(f"gato export: {error}", file=sys.stderr)
         return 1

@@ -42,11 +42,13 @@ def pack(model: Gato) -> Gato:
     """
     if not can_pack(model):
         return model
-    for block in model.blocks:
-        attention, feed_forward = block.attention, block.feed_forward
-        attention.query_key_value = PackedLinear(attention.query_key_value)
-        attention.out = PackedLinear(attention.out)
-        feed_forward.up = PackedLinear(feed_forward.up)
-        feed_forward.down = PackedLinear(feed_forward.down)
-    model.patch_embedder.project = PackedLinear(model.patch_embedder.project)
+    for block in model.layers:
+        _pack(block.attention, "query_key_value", "out")
+        _pack(block.feed_forward, "up", "down")
+    _pack(model.patch_embedder, "project")
     return model
+
+
+def _pack(module: nn.Module, *names: str) -> None:
+    for name in names:
+        setattr(module, name, PackedLinear(getattr(module, name)))
