@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 
 from gato_core.dataset import DatasetWriter
 from gato_core.episode import Episode
@@ -21,6 +22,8 @@ SPEC = Spec(
     Continuous((-0.07, -255.0), (0.07, 255.0), "mixed", ("x", "grip")),
     0.05,
 )
+
+COLORS = {"red": (200, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 200)}
 
 
 def write(root, spec=SPEC, num_episodes=4, num_steps=8) -> str:
@@ -43,6 +46,19 @@ def write(root, spec=SPEC, num_episodes=4, num_steps=8) -> str:
                     privileged={"red": pose, "blue": 2 * pose, "pinch": 3 * pose},
                 )
             )  # fmt: skip
+    return str(root)
+
+
+def write_documents(root) -> str:
+    """Pictures in mostly one colour with what it is called, and a sentence."""
+    root = Path(root)
+    root.mkdir()
+    lines, rng = [{"text": "gato sees and acts"}], np.random.default_rng(0)
+    for name, color in COLORS.items():
+        pixels = np.array(color, np.uint8) + rng.integers(0, 50, (16, 16, 3), np.uint8)
+        PIL.Image.fromarray(pixels).save(root / f"{name}.png")
+        lines.append({"image": f"{name}.png", "text": f"all {name}"})
+    (root / "documents.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return str(root)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import train_examples
 from safetensors.torch import load_file
+from train_examples import write_documents
 
 from gato_training.config import TrainConfig, changed, save
 from gato_training.run_log.processes import Processes
@@ -55,6 +56,24 @@ def test_two_processes_learn_what_one_learns_and_the_run_moves_between_them(conf
         assert expected.keys() == got.keys()
         for name, value in expected.items():
             assert (got[name] - value).abs().max() < 1e-4, name
+
+
+def test_two_processes_learn_what_one_learns_of_robot_and_documents(config, tmp_path):
+    """Each process may meet another source, and leave unused what the other one needs."""
+    documents = write_documents(tmp_path / "documents")
+    data = (*config.data.folders, documents)
+    config = changed(config, data=data, weights=(1.0, 1.0), steps=5, accumulate=4, held_out=0.0)
+    alone, shared = changed(config, name="alone"), changed(config, name="shared")
+    train(alone)
+    done = torchrun(tmp_path, shared, changed(shared, name="shards", sharding="fsdp"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    expected = load_file(alone.folder / "checkpoints/last/model.safetensors")
+    for name in ("shared", "shards"):
+        run = changed(config, name=name)
+        assert train_examples.losses(run) == pytest.approx(train_examples.losses(alone), abs=1e-4)
+        got = load_file(run.folder / "checkpoints/last/model.safetensors")
+        for key, value in expected.items():
+            assert (got[key] - value).abs().max() < 1e-4, (name, key)
 
 
 def test_batches_that_cannot_be_shared_out_are_refused(config):
