@@ -114,12 +114,18 @@ def test_lerobot_indices_are_consistent(tmp_path):
 
 def test_statistics_are_those_of_all_timesteps(tmp_path):
     write(tmp_path, range(5), episodes_per_file=2)
-    stats = json.loads((tmp_path / "meta/stats.json").read_text())["action"]
-    action = np.concatenate([make_episode(seed, 5 + seed).action for seed in range(5)])
+    every = json.loads((tmp_path / "meta/stats.json").read_text())
+    stats, episodes = every["action"], [make_episode(seed, 5 + seed) for seed in range(5)]
+    action = np.concatenate([episode.action for episode in episodes])
     np.testing.assert_allclose(stats["mean"], action.mean(0), atol=1e-6)
     np.testing.assert_allclose(stats["std"], action.std(0), atol=1e-5)
     np.testing.assert_allclose(stats["min"], action.min(0), atol=1e-6)
+    np.testing.assert_allclose(stats["max"], action.max(0), atol=1e-6)
     assert stats["count"] == [len(action)]
+    pixels = np.concatenate([e.observation["left/pixels"][:, ::4, ::4] for e in episodes]) / 255
+    picture = every["observation.images.left"]
+    np.testing.assert_allclose(picture["mean"], pixels.mean((0, 1, 2)).reshape(3, 1, 1), atol=1e-6)
+    np.testing.assert_allclose(picture["std"], pixels.std((0, 1, 2)).reshape(3, 1, 1), atol=1e-5)
 
 
 def test_other_spec_is_refused_with_its_differences(tmp_path):
