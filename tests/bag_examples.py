@@ -59,6 +59,7 @@ def foreign_recording(
     joints: tuple[str, ...] = NAMES[::-1],
     bad_position: float = 0.0,
     namespace: str = "/robot",
+    **options,
 ) -> Path:
     """What `ros2 bag record` makes of a robot that knows nothing of us.
 
@@ -67,7 +68,7 @@ def foreign_recording(
     """
     from foreign_bag import Writer
 
-    writer = Writer(folder, namespace, command, camera_type)
+    writer = Writer(folder, namespace, command, camera_type, **options)
     events = [("joint", i / 100) for i in range(round(100 * num_seconds))]
     events += [("camera", i / 30) for i in range(round(30 * num_seconds))]
     events += [("command", i / 50) for i in range(round(50 * num_seconds))]

@@ -25,8 +25,15 @@ class Writer:
 
     start = START
 
-    def __init__(self, folder: Path, namespace: str, command: str, camera_type: str) -> None:
-        self._writer = BagWriter(folder, version=9, storage_plugin=StoragePlugin.MCAP)
+    def __init__(
+        self,
+        folder: Path,
+        namespace: str,
+        command: str,
+        camera_type: str,
+        storage: StoragePlugin = StoragePlugin.MCAP,
+    ) -> None:
+        self._writer = BagWriter(folder, version=9, storage_plugin=storage)
         self._writer.open()
         topics = {
             "joint_states": "sensor_msgs/msg/JointState",
@@ -53,7 +60,7 @@ class Writer:
             velocity=np.array(position) / 2,
             effort=np.zeros(0),
         )
-        self._write(topic, time, message)
+        self.write_message(topic, time, message)
 
     def stamped_joints(self, time: float, stamp: int) -> None:
         """One joint, with any stamp in ns."""
@@ -65,16 +72,12 @@ class Writer:
             velocity=np.zeros(0),
             effort=np.zeros(0),
         )
-        self._write("joint_states", time, message)
+        self.write_message("joint_states", time, message)
 
     def picture(self, time: float, stamp: float) -> None:
         pixels = picture(stamp)
         if self._connections["wrist/image_raw"].msgtype.endswith("CompressedImage"):
-            message = TYPES.types["sensor_msgs/msg/CompressedImage"](
-                header=self._header(stamp),
-                format="png",
-                data=cv2.imencode(".png", pixels[:, :, ::-1])[1].reshape(-1),
-            )
+            message = self.compressed(stamp)
         else:
             message = TYPES.types["sensor_msgs/msg/Image"](
                 header=self._header(stamp),
@@ -85,7 +88,14 @@ class Writer:
                 step=288,
                 data=pixels[:, :, ::-1].reshape(-1),
             )
-        self._write("wrist/image_raw", time, message)
+        self.write_message("wrist/image_raw", time, message)
+
+    def compressed(self, stamp: float) -> object:
+        return TYPES.types["sensor_msgs/msg/CompressedImage"](
+            header=self._header(stamp),
+            format="png",
+            data=cv2.imencode(".png", picture(stamp)[:, :, ::-1])[1].reshape(-1),
+        )
 
     def command(self, time: float, names: tuple[str, ...], velocities: list[float]) -> None:
         kind = self._connections["commands"].msgtype
@@ -102,7 +112,7 @@ class Writer:
             )
             header, backwards = self._header(time), list(names[::-1])
             message = TYPES.types[kind](header=header, joint_names=backwards, points=[point])
-        self._write("commands", time, message)
+        self.write_message("commands", time, message)
 
     def add_topic(self, name: str, kind: str) -> None:
         self._connections[name] = self._writer.add_connection(f"/{name}", kind, typestore=TYPES)
@@ -115,7 +125,7 @@ class Writer:
         stamp = TYPES.types["builtin_interfaces/msg/Time"](now // 10**9, now % 10**9)
         return TYPES.types["std_msgs/msg/Header"](stamp=stamp, frame_id="")
 
-    def _write(self, name: str, time: float, message: object) -> None:
+    def write_message(self, name: str, time: float, message: object) -> None:
         connection = self._connections[name]
         data = TYPES.serialize_cdr(message, connection.msgtype)
         self._writer.write(connection, START + OFFSET + round(time * 1e9), data)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+import apsw  # of rosbags, which lets its errors through
 from mcap.exceptions import McapError
 from rosbags.highlevel import AnyReader, AnyReaderError
 from rosbags.rosbag2 import ReaderError
@@ -30,7 +31,8 @@ from gato_core.importers.mcap_file import McapFile
 
 # what wrong bytes make of opening and reading: lengths no memory holds, texts that are none
 ERRORS = (AnyReaderError, ReaderError, SerdeError, TypesysError, McapError, struct.error, EOFError,
-          AssertionError, ValueError, KeyError, OverflowError, MemoryError, OSError)  # fmt: skip
+          AssertionError, ValueError, KeyError, OverflowError, MemoryError, OSError,
+          apsw.Error)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,12 @@ def _from_idl(text: str) -> dict:
 
 def _any(paths: Sequence[Path]) -> Storage:
     reader = AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_KILTED))
-    reader.open()
-    topics = {c.topic: c.msgtype for c in reader.connections}
-    counts = {name: info.msgcount for name, info in reader.topics.items()}
+    try:
+        reader.open()
+        topics = {str(c.topic): str(c.msgtype) for c in reader.connections}
+        counts = {str(name): int(info.msgcount) for name, info in reader.topics.items()}
+    except (TypeError, AttributeError, IndexError) as error:  # it trusts what metadata.yaml holds
+        raise AnyReaderError(f"metadata.yaml: expected what rosbag2 writes, got {error}") from error
 
     def messages(names: Collection[str]) -> Iterator[tuple[str, int, int, bytes]]:
         connections = [c for c in reader.connections if c.topic in names]

@@ -209,8 +209,12 @@ def _metadata(path: Path) -> Mapping:
     information = data.get("rosbag2_bagfile_information") if isinstance(data, dict) else None
     if not isinstance(information, dict):
         raise yaml.YAMLError("metadata.yaml: expected rosbag2_bagfile_information, got none")
-    for key, kind in (("relative_file_paths", list), ("compression_mode", str)):
-        if not isinstance(information.get(key) or kind(), kind):
+    for key, kind in (
+        ("relative_file_paths", list),
+        ("files", list),
+        ("compression_mode", str),
+    ):
+        if not isinstance(information.get(key), kind | None):
             raise yaml.YAMLError(f"metadata.yaml: {key}: expected a {kind.__name__}, got another")
     if not all(isinstance(name, str) for name in information.get("relative_file_paths") or []):
         raise yaml.YAMLError("metadata.yaml: relative_file_paths: expected names, got others")

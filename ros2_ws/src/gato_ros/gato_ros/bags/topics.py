@@ -14,7 +14,7 @@ from gato_ros.bags import joint_groups
 from gato_ros.bags.joint_groups import JointGroup
 from gato_ros.common import ingest
 from gato_ros.common.ingest import Crop, Gripper
-from gato_ros.common.reading import joint_values, trajectory_values
+from gato_ros.common.reading import is_finite, joint_values, trajectory_values
 
 ACTION, EPISODE_START = "action", "episode_start"
 OBJECTS = ("triplets", "objects")  # what a recording of the simulated robot says it showed
@@ -63,6 +63,10 @@ def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
     _refuse(bag, [line for role, topic in wanted for line in _unfit(bag, role, topic)])
     found = {role: topic for role, topic in wanted[max(1, len(joint_topics)) :] if topic}
     times = bag.times({*joint_topics, *found.values()}, joint_topics)
+    needed = {topic for role, topic in wanted if topic and role != EPISODE_START}
+    _refuse(  # what a file says of their number need not be so
+        bag, [f"{t}: expected messages, got none" for t in needed if not len(times[t].stamps)]
+    )
     gripper = _gripper(bag)
     joints, problems = joint_groups.find(
         {topic: times[topic] for topic in joint_topics},
@@ -72,7 +76,8 @@ def find(bag: Bag, spec: Spec, given: Mapping[str, str]) -> Sources:
     first = {topic: one for topic, _, one in bag.messages({t: [0] for t in found.values()})}
     _refuse(bag, problems + _differences(bag, spec, first[found[ACTION]]))
     warnings = _command_warnings(bag, spec.action, found[ACTION], first[found[ACTION]])
-    return Sources(topics, joints, times, _crops(spec, found, first), gripper, warnings)
+    crops = _crops(bag, spec, found, first)
+    return Sources(topics, joints, times, crops, gripper, warnings)
 
 
 def _refuse(bag: Bag, problems: list[str]) -> None:
@@ -80,16 +85,19 @@ def _refuse(bag: Bag, problems: list[str]) -> None:
         raise ValueError(f"{bag.path}: unlike the Spec:\n  " + "\n  ".join(problems))
 
 
-def _crops(spec: Spec, topics: Mapping[str, str], first: Mapping[str, object]) -> dict[str, Crop]:
-    crops = {}
+def _crops(
+    bag: Bag, spec: Spec, topics: Mapping[str, str], first: Mapping[str, object]
+) -> dict[str, Crop]:
+    """Of the cameras whose pictures are not as large as the Spec's. Raises ValueError."""
+    crops, problems = {}, []
     for camera in ingest.camera_names(spec):
         image = spec.observation[f"{camera}{ingest.PIXELS}"]
         try:
-            shape = image_to_array(first[topics[camera]]).shape
+            if image_to_array(first[topics[camera]]).shape != image.shape:
+                crops[camera] = image.crop
         except ValueError as error:
-            raise ValueError(f"{camera}: {error}") from error
-        if shape != image.shape:
-            crops[camera] = image.crop
+            problems.append(f"{camera}: {error}")
+    _refuse(bag, problems)
     return crops
 
 
@@ -120,7 +128,7 @@ def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
         values = np.array(message.data, np.float64)
         if values.shape != action.shape:
             raise ValueError(f"action: expected {len(action.names)} numbers, got {values.size}")
-    if not np.isfinite(values).all():
+    if not is_finite(values):
         raise ValueError(f"action: expected finite numbers, got {values.tolist()}")
     return values.astype(np.float32)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NANOSECONDS = 1_000_000_000
 JOINT_STATE_FIELDS = ("position", "velocity", "effort")
+MAX_FLOAT32 = float(np.finfo(np.float32).max)
 MAX_JOINTS = 1000  # whoever sends more means no good
 
 
@@ -47,8 +48,8 @@ def joint_values(message: JointState, names: Sequence[str], field: str) -> np.nd
             f"got {len(stored)}"
         )
     values = np.asarray(stored, np.float64)[_places(tuple(message.name), tuple(names))]
-    if not np.isfinite(values).all():
-        bad = [name for name, value in zip(names, values) if not np.isfinite(value)]
+    if not is_finite(values):
+        bad = [name for name, value in zip(names, values) if not is_finite(value)]
         raise ValueError(
             f"joint state: expected finite {field} values, got NaN or infinity in {bad}"
         )
@@ -123,9 +124,14 @@ def trajectory_values(message: JointTrajectory, names: Sequence[str], field: str
 def _checked(values: np.ndarray, length: int, what: str, kind: str = "velocities") -> np.ndarray:
     if values.shape != (length,):
         raise ValueError(f"{what}: expected {length} {kind}, got {values.size}")
-    if not np.isfinite(values).all():
+    if not is_finite(values):
         raise ValueError(f"{what}: expected finite {kind}, got {values.tolist()}")
     return values
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Whether all are finite, also as float32."""
+    return bool((np.abs(values) <= MAX_FLOAT32).all())
 
 
 def nanoseconds(stamp: Time) -> int:
