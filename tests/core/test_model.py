@@ -66,7 +66,9 @@ def test_an_action_token_never_influences_its_own_prediction(positions):
     model = random_model(tiny(positions))
     tokens = encode(model.config, 1, 1)
     before = model(tokens)
-    for i, position in enumerate(tokens.target[0].nonzero()[:, 0]):
+    positions_of_actions = tokens.target[0].nonzero()[:, 0]
+    assert len(positions_of_actions) == 3
+    for i, position in enumerate(positions_of_actions):
         edited = replace(tokens, id=tokens.id.clone())
         edited.id[0, position] = (edited.id[0, position] + 512) % 1024
         after = model(edited)

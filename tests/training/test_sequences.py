@@ -121,7 +121,7 @@ def test_sequence_holds_the_timesteps_it_says(dataset):
     tokens = sequences.batch(0).tokens
     ids = tokens.id[tokens.target].reshape(8, 4, 2)
     actions = TOKENIZER.decode_action(ids) * 64
-    for row, (piece,) in zip(actions, sequences.draw(0)):
+    for row, (piece,) in zip(actions, sequences.draw(0), strict=True):
         np.testing.assert_allclose(row[:, 0], piece.episode, atol=0.1)
         np.testing.assert_allclose(row[:, 1], np.arange(piece.start, piece.stop), atol=0.1)
 

@@ -18,7 +18,7 @@ def test_newest_message_is_never_from_the_future():
     stamps = START + rng.integers(0, 10**9, 200)
     times = ticks(30, START - PERIOD)
     picks, ages = alignment.newest(stamps, times)
-    for time, pick, age in zip(times, picks, ages):
+    for time, pick, age in zip(times, picks, ages, strict=True):
         earlier = stamps[stamps <= time]
         if not len(earlier):
             assert pick == -1 and age == np.inf

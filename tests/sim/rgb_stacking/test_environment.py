@@ -114,6 +114,7 @@ def test_observed_poses_lie_within_the_specs_limits(env):
         policy = gato_sim.policy_observation(
             env.reset(seed=seed).observation, gato_sim.robot_spec(cameras=())
         )
+        assert policy.keys() == spec.keys() and spec
         for key, value in policy.items():
             assert (value >= spec[key].low).all() and (value <= spec[key].high).all()
 
