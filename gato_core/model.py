@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gato_core.cache import KVCache
+from gato_core.id_embedding import IdEmbedding
 from gato_core.positions import Places, places, rotate, sinusoids
 from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
 from gato_core.vocab import ENGLISH, SMALL, Vocabulary
@@ -305,7 +306,8 @@ class Gato(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary.size, config.width)
+        vocabulary = config.vocabulary
+        self.embedding = IdEmbedding(vocabulary.num_text, vocabulary.size, config.width)
         # the last row, of tokens without a local position, stays zero
         self.local_position = nn.Embedding(NO_POSITION + 1, config.width, padding_idx=NO_POSITION)
         self.patch_embedder = PatchEmbedder(config)
@@ -322,7 +324,7 @@ class Gato(nn.Module):
         begin small, patches as large as ids.
         """
         first, end = self.config.vocabulary.continuous_offset, self.config.vocabulary.separator
-        self.embedding.weight[first:end] = _scale(end - first, self.config.width)
+        self.embedding.rows(first, end).copy_(_scale(end - first, self.config.width))
         for table in (self.patch_embedder.row, self.patch_embedder.column):
             shuffled_D = torch.randperm(self.config.width)
             table.weight.copy_(_scale(NUM_POSITION_BINS, self.config.width)[:, shuffled_D])
@@ -359,7 +361,7 @@ class Gato(nn.Module):
     def logits(self, x: Tensor, id_range: tuple[int, int] | None = None) -> Tensor:
         """Features (..., D) to logits (..., V), or to those of the ids in a range."""
         first, last = id_range or (0, self.config.vocabulary.size)
-        return F.linear(x, self.embedding.weight[first:last])
+        return F.linear(x, self.embedding.rows(first, last))
 
     def embed(self, tokens: Tokens[Tensor], row_P: Tensor | None = None) -> Tensor:
         """(B, L, D): patches and ids, with local positions. Section 2.2.

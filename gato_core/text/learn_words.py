@@ -24,7 +24,7 @@ def with_words(model: Gato, words: Vocabulary = SMALL) -> Gato:
     vocabulary, num_text = with_text_ids(model.config.vocabulary, words), words.num_text
     grown = Gato(replace(model.config, vocabulary=vocabulary))
     weights = model.state_dict()
-    embedding = grown.embedding.weight.detach().clone()
+    embedding = grown.state_dict()["embedding.weight"]
     embedding[num_text:] = weights["embedding.weight"]
     grown.load_state_dict({**weights, "embedding.weight": embedding})
     return grown.to(model.embedding.weight.device).train(model.training)
