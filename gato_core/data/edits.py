@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from gato_core.data import edits_resample as resample
+from gato_core.data import motion
 from gato_core.data.atomic import replacing_folder
 from gato_core.data.edits_select import Selection, listed
-from gato_core.data.features import STATE, state_slices
+from gato_core.data.features import ACTION, STATE, state_slices
 from gato_core.data.metadata import read_history
 from gato_core.data.storage import lock
 from gato_core.dataset import Dataset, DatasetWriter
@@ -87,7 +88,7 @@ def trim(dataset: Dataset, still: float, lead: int) -> Edit:
     pieces, idle = [], []
     cut: dict[int, int] = {}
     for i, length in enumerate(dataset.lengths.tolist()):
-        start = first_motion(dataset, i, still)
+        start = motion.first_motion(_vectors(dataset, i), still)
         if start == length:
             idle.append(i)
             start = 0
@@ -129,6 +130,8 @@ def merge(
     """
     if len(datasets) < 2:
         raise ValueError(f"merge: expected at least two datasets, got {len(datasets)}")
+    if rate is not None and not 0 < rate < np.inf:
+        raise ValueError(f"rate: expected above 0 Hz, got {rate}")
     slowest = max(dataset.spec.control_timestep for dataset in datasets)
     timestep = slowest if rate is None else 1 / rate
     if timestep < slowest * (1 - 1e-6):
@@ -149,6 +152,10 @@ def merge(
             own = 1 / dataset.spec.control_timestep
             lines.append(f"  from {own:g} to {1 / timestep:g} Hz, actions joined by {how}")
     lines += _shared(datasets)
+    if joining is not None and not any(
+        d.spec.control_timestep < timestep * (1 - 1e-6) for d in datasets
+    ):
+        raise ValueError(f"actions: expected nothing, for the rate of none changes, got {joining}")
     options = {"rate": rate, "actions": joining, "widen_limits": widen_limits}
     return Edit("merge", options, tuple(datasets), spec, {"": pieces}, lines, joining)
 
@@ -173,18 +180,15 @@ def carry_out(edit: Edit, out: Path) -> dict[str, int]:
     return {str(out / name): len(pieces) for name, pieces in edit.outputs.items()}
 
 
-def first_motion(dataset: Dataset, i: int, still: float) -> int:
-    """The first timestep whose state or action is not that of the first; the length if none."""
+def _vectors(dataset: Dataset, i: int) -> list[motion.Vector]:
+    """(key, modality, values (T, n)) of an episode's state and action."""
     spec, numbers = dataset.spec, dataset.numbers(i)
-    moved = np.zeros(len(numbers["action"]), bool)
-    vectors = [(spec.observation[k], numbers[STATE][:, s]) for k, s in state_slices(spec).items()]
-    for modality, values in [*vectors, (spec.action, numbers["action"])]:
-        if isinstance(modality, Continuous):
-            slack = still * (np.array(modality.high) - np.array(modality.low))
-        else:
-            slack = 0
-        moved |= (np.abs(values - values[0]) > slack).any(1)
-    return int(moved.argmax()) if moved.any() else len(moved)
+    found: list[motion.Vector] = [(ACTION, spec.action, numbers[ACTION])]
+    for key, part in state_slices(spec).items():
+        modality = spec.observation[key]
+        assert isinstance(modality, Continuous)
+        found.append((key, modality, numbers[STATE][:, part]))
+    return found
 
 
 def _edit(command: str, options: Mapping, dataset: Dataset, pieces, lines: list[str]) -> Edit:
@@ -201,6 +205,8 @@ def _parts(dataset: Dataset, parts: Mapping[str, str], seed: int) -> dict[str, l
     if not parts:
         raise ValueError("parts: expected NAME=SHARE or NAME=FIRST:STOP, got none")
     if all(":" in text for text in parts.values()):
+        if seed:
+            raise ValueError(f"seed: expected 0, for ranges are not drawn, got {seed}")
         chosen = {name: Selection((text,)).of(dataset) for name, text in parts.items()}
         every = [i for numbers in chosen.values() for i in numbers]
         if len(set(every)) != len(every):

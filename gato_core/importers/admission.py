@@ -94,10 +94,16 @@ class Doubts:
 def typed(values: np.ndarray, modality: Modality, where: str) -> np.ndarray:
     """Numbers (T, n) as the modality has them. Raises ValueError for a fraction of an integer."""
     if isinstance(modality, Continuous):
-        return values.astype(np.float32)
+        return float32(values)
     if not np.array_equal(values, np.nan_to_num(values).astype(np.int64)):
         raise ValueError(f"{where}: expected whole numbers, got {values.ravel()[:5]}")
     return values.astype(np.int64)
+
+
+def float32(values: np.ndarray) -> np.ndarray:
+    """What is too large becomes infinite, and is named as such where episodes are checked."""
+    with np.errstate(over="ignore"):
+        return values.astype(np.float32)
 
 
 def place(episode: Episode) -> dict:

@@ -18,7 +18,7 @@ from gato_core.data.folder import EpisodeFiles
 from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
-from gato_core.importers.admission import typed
+from gato_core.importers.admission import float32, typed
 from gato_core.spec import Continuous, Image, Modality, Spec, Text
 
 OBSERVATION = "observation."
@@ -76,7 +76,7 @@ def episodes(files: EpisodeFiles, spec: Spec) -> Iterator[Episode]:
             | words
             | {key: _images(files, i, where[key][0], image) for key, image in _cameras(spec)},
             action,
-            reward.astype(np.float32),
+            float32(reward),
             task=row["gato/task"],
             source=row["gato/source"],
             seed=row["gato/seed"],

@@ -27,7 +27,7 @@ from gato_core.data.outcomes import outcomes
 from gato_core.episode import Episode
 from gato_core.importers import draft_spec as draft
 from gato_core.importers import fit_images
-from gato_core.importers.admission import typed
+from gato_core.importers.admission import float32, typed
 from gato_core.spec import Image, Modality, Spec, Text
 
 if TYPE_CHECKING:
@@ -282,7 +282,7 @@ def episodes(file: DemonstrationFile, spec: Spec) -> Iterator[Episode]:
         action = typed(_rows(file.array(demo, "actions")), spec.action, f"{file.path}: {demo}")
         reward = np.zeros(len(action), np.float32)
         if file._has(demo, "rewards"):
-            reward = file.array(demo, "rewards").ravel().astype(np.float32)
+            reward = float32(file.array(demo, "rewards").ravel())
         yield Episode(
             observation | spec.words(file.task, len(action)),
             action,

@@ -3,20 +3,32 @@
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from dataset_examples import SPEC, assert_equal, make_episode, write
+from option_effects import Case, check_every_option
 
 from gato_core import cli
 from gato_core.data.edits_resample import joining, resampled
 from gato_core.data.edits_select import Selection, listed, numbers
 from gato_core.dataset import Dataset, DatasetWriter
 from gato_core.episode import Episode
-from gato_core.spec import Continuous, Spec
-from gato_core.tools.edit import VERBS, Delete, Keep, Merge, Relabel, Split, Trim, run
+from gato_core.spec import Continuous, Spec, Text
+from gato_core.tools.edit import (
+    VERBS,
+    Delete,
+    Keep,
+    Merge,
+    Relabel,
+    Restore,
+    Split,
+    Statistics,
+    Trim,
+    run,
+)
 from gato_core.tools.inspect import inspect
 
 
@@ -283,6 +295,23 @@ def test_what_only_some_have_is_shared_or_left_out(five, tmp_path, capsys):
     assert "privileged, not in all and left out: red" in capsys.readouterr().out
 
 
+def test_words_are_kept_compared_and_restored(tmp_path):
+    """Arrays of words have no bytes of their own to compare by."""
+    spec = other_spec(observation={**SPEC.observation, "instruction": Text(8)})
+    with DatasetWriter(tmp_path / "d", spec) as writer:
+        for words in ("lift", "lift", "push"):
+            episode = make_episode(1)
+            episode.observation["instruction"] = np.array([words] * 7, object)
+            writer.add(episode)
+    run(Delete(tmp_path / "d", tmp_path / "out", Selection(duplicates=True)))
+    dataset = Dataset(tmp_path / "out")
+    said = [dataset.episode(i).observation["instruction"][0] for i in range(2)]
+    assert said == ["lift", "push"] and inspect(tmp_path / "d")["repeated"] == 1
+    run(Statistics(tmp_path / "d"))
+    copy = edited_by_another(tmp_path / "d", tmp_path / "copy", "2")
+    assert run(Restore(copy, (tmp_path / "d",)))["from"] == [2]
+
+
 VERBS_OF = {
     "keep": lambda d, o: ["keep", d, "--out", o, "--episodes", "1"],
     "delete": lambda d, o: ["delete", d, "--out", o, "--episodes", "1"],
@@ -356,8 +385,6 @@ def test_stale_statistics_are_told_and_put_right(five, monkeypatch, capsys):
     stale["action"]["mean"] = [9.0, 9.0, 9.0]
     del stale["next.reward"]
     path.write_text(json.dumps(stale))
-    from gato_core.tools.edit import Statistics
-
     found = run(Statistics(five, dry_run=True))
     assert json.loads(path.read_text()) == stale
     assert (
@@ -395,8 +422,6 @@ def edited_by_another(root, copy, keep):
 
 
 def test_what_an_edited_copy_has_lost_comes_back_from_the_original(five, tmp_path):
-    from gato_core.tools.edit import Restore
-
     copy = edited_by_another(five, tmp_path / "copy", "1,3:5")
     with pytest.raises(FileNotFoundError, match="gato dataset restore"):
         Dataset(copy)
@@ -412,8 +437,6 @@ def test_what_an_edited_copy_has_lost_comes_back_from_the_original(five, tmp_pat
 
 
 def test_a_copy_of_something_else_is_refused_with_the_way_that_is_left(five, tmp_path):
-    from gato_core.tools.edit import Restore
-
     write(tmp_path / "other", (11, 12))
     copy = edited_by_another(five, tmp_path / "copy", "1,3")
     with pytest.raises(ValueError, match=r"got others, or changed ones: \[0, 1\]; `gato convert`"):
@@ -435,3 +458,60 @@ def test_a_copy_without_its_original_is_converted_by_its_spec(five, tmp_path):
     assert dataset.successes.tolist() == [True, False]
     np.testing.assert_array_equal(dataset.episode(1).action, make_episode(1, 6).action)
     shutil.rmtree(tmp_path / "out")
+
+
+def test_every_option_has_an_effect_or_is_refused(five, tmp_path):
+    wide = replace(SPEC.action, low=(-9.0,) * 3, high=(9.0,) * 3)
+    specs = {"fast": other_spec(control_timestep=0.025), "wide": other_spec(action=wide)}
+    for name, spec in specs.items():
+        with DatasetWriter(tmp_path / name, spec) as writer:
+            writer.add(make_episode(7, 9))
+    with DatasetWriter(tmp_path / "idle", SPEC) as writer:
+        writer.add(standing(6))
+    kept = {"dataset": five, "chosen": Selection(("1", "2"))}
+    both, rates = {"datasets": (five, five)}, {"datasets": (five, tmp_path / "fast")}
+    said = {"dataset": five, "chosen": Selection(("1",)), "success": "yes"}
+    cases = {
+        Merge: [
+            Case("rate", 10.0, rates | {"actions": "mean"}),
+            Case("rate", 40.0, both, refused="rate: expected at most 20 Hz"),
+            Case("rate", -1.0, both, refused="rate: expected above 0 Hz"),
+            Case("actions", "last", rates | {"actions": "mean"}),
+            Case("actions", "last", both, refused="actions: expected nothing"),
+            Case("widen_limits", True, {"datasets": (five, tmp_path / "wide")},
+                 base_refused="action.high: expected"),
+        ],
+        Split: [
+            Case("parts", ("a=0.4",), {"dataset": five, "parts": ("a=0.6",)}),
+            Case("seed", 5, {"dataset": five, "parts": ("a=0.4", "b=0.6")}),
+            Case("seed", 5, {"dataset": five, "parts": ("a=0:3",)}, refused="seed: expected 0"),
+        ],
+        Keep: [Case("chosen", Selection(("3",)), kept)],
+        Delete: [Case("chosen", Selection(("3",)), kept)],
+        Trim: [
+            Case("still", 0.0, {"dataset": tmp_path / "idle"}),
+            Case("still", float("nan"), {"dataset": five}, refused="still, lead: expected"),
+            Case("lead", 3, {"dataset": tmp_path / "idle"}),
+        ],
+        Relabel: [
+            Case("task", "pour", said),
+            Case("success", "yes", said | {"task": "x", "success": None}),
+            Case("chosen", Selection(("2",)), said),
+        ],
+    }  # fmt: skip
+
+    for verb, tried in cases.items():
+
+        def outcome(options, folder, verb=verb):
+            run(verb(out=folder / "out", **options))
+            found = {}
+            for path in sorted(folder.glob("out/**/gato.json")):
+                dataset = Dataset(path.parent)
+                rows = [(r["gato/seed"], r["gato/task"], r["gato/success"]) for r in dataset.rows]
+                found[path.parent.name] = rows, dataset.lengths.tolist(), dataset.spec
+                found["actions"] = dataset.column("action").tolist()
+            return found
+
+        positional = {"dataset", "datasets", "out"} & {f.name for f in fields(verb)}
+        check_every_option(verb, outcome, tmp_path / verb.__name__, cases=tried,
+                           positional=positional, elsewhere={"dry_run"})  # fmt: skip
