@@ -27,6 +27,7 @@ from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 
 FORMAT_VERSION = 1
+LARGEST = 1 << 16  # of a size in config.json: more is damage, and no memory would hold it
 KIND = "gato"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 GOLDEN_TIMESTEPS = 2
@@ -120,8 +121,14 @@ def load(path: str | Path) -> Checkpoint:
         config, spec = model_config(content["model"]), Spec.from_dict(content["spec"])
         sha256, provenance = content["weights_sha256"], content["provenance"]
         golden = Golden(**content["golden"])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path / CONFIG}: expected a complete config, got {error!r}") from error
+    least = 4 * config.num_layers * config.width * (config.ff_width + config.num_heads)
+    if least > (path / WEIGHTS).stat().st_size:  # or a damaged size would ask for all memory
+        raise ValueError(
+            f"{path / CONFIG}: model: expected sizes that {path / WEIGHTS} has, got at least "
+            f"{least} bytes of {config}"
+        )
     model = Gato(config)
     load_weights(path / WEIGHTS, model, sha256)
     _check_golden(path, golden, model, spec)
@@ -157,7 +164,11 @@ def read(path: Path, expected_kind: str | None = None) -> dict:
 
 
 def model_config(data: Mapping) -> ModelConfig:
-    """Inverts `dataclasses.asdict` of a ModelConfig."""
+    """Inverts `dataclasses.asdict` of a ModelConfig. Raises ValueError for sizes of no sense."""
+    for field in dataclasses.fields(ModelConfig):
+        value = data.get(field.name, 1)
+        if field.type == "int" and not (type(value) is int and 1 <= value <= LARGEST):
+            raise ValueError(f"{field.name}: expected 1..{LARGEST}, got {value!r}")
     return ModelConfig(**{**data, "vocabulary": Vocabulary(**data["vocabulary"])})
 
 
@@ -209,6 +220,18 @@ def _golden(model: Gato, spec: Spec) -> Golden:
 def _check_golden(path: Path, golden: Golden, model: Gato, spec: Spec) -> None:
     """Raises ValueError unless the model still prefers the same ids; they may differ in a tie."""
     logits, first = _golden_logits(model, spec)
+    ids, values = golden
+    if not (
+        isinstance(ids, list)
+        and isinstance(values, list)
+        and len(ids) == len(values) == len(logits)
+        and all(type(i) is int and first <= i < first + logits.shape[1] for i in ids)
+        and all(isinstance(value, int | float) for value in values)
+    ):
+        raise ValueError(
+            f"{path}: golden sample: expected {len(logits)} action ids and their logits, got "
+            f"{ids} and {values}"
+        )
     expected = torch.tensor(golden.logits)
     index = torch.tensor(golden.action_ids)[:, None] - first
     tolerance = LOGIT_TOLERANCE * expected.abs().clamp(min=1.0)
