@@ -41,6 +41,8 @@ def answer(
         "control_rate": rate,
         "image_size": image_size,
         "use_sim_time": False,
+        "safety.soft_start": 0.5,
+        "safety.max_jump": 1.0,
         "realtime.priority": priority,
         "release_after": release_after,
     }

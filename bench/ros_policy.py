@@ -24,12 +24,12 @@ class TimedPolicyNode(PolicyNode):
         self.answers: list[tuple[int, float, float]] = []
         step = control.step
 
-        def timed(samples):
-            command = step(samples)
+        def timed(samples, age):
+            command, stages = step(samples, age)
             stamp = samples[ingest.JOINT_STREAM].stamp
-            seconds = sum(command.stages[stage] for stage in INSIDE)
+            seconds = sum(stages[stage] for stage in INSIDE)
             self.answers.append((stamp, seconds, time.monotonic()))
-            return command
+            return command, stages
 
         control.step = timed
         return control

@@ -40,12 +40,13 @@ def generate_launch_description() -> LaunchDescription:
 def arguments() -> list[DeclareLaunchArgument]:
     """What can be given, with its default and, where there are few, the choices."""
     share = f"{SHARE}/config/stack.yaml"
+    auto = ["auto", *FLAG]
     rows = [
         ("robot", "sim", "simulate it here, or expect its topics from elsewhere", ["sim", "real"]),
         ("namespace", "", "of all nodes and topics", None),
         ("params_file", share, "YAML file with the parameters of all nodes", None),
-        ("use_sim_time", "auto", "follow /clock; auto: if the robot is simulated", ["auto", *FLAG]),
-        ("autostart", "true", "configure and activate the policy, or leave that to you", FLAG),
+        ("use_sim_time", "auto", "follow /clock; auto: if the robot is simulated", auto),
+        ("autostart", "auto", "activate the policy; auto: if the robot is simulated", auto),
         ("record", "", "folder for a recording of each simulated episode; empty: none", None),
         ("viewer", "false", "show cameras, joints, latency and state in the browser", FLAG),
         ("log_level", "info", "of all nodes: debug, info, warn, error or fatal", None),
@@ -97,10 +98,12 @@ def nodes(context: LaunchContext) -> list:
         }
 
     is_simulated = configurations["robot"] == "sim"
-    follows = {"auto": is_simulated, "true": True, "false": False}
-    use_sim_time = {"use_sim_time": follows[configurations["use_sim_time"]]}
+    choice = {"auto": is_simulated, "true": True, "false": False}
+    use_sim_time = {"use_sim_time": choice[configurations["use_sim_time"]]}
     policy = LifecycleNode(**common("policy_node", {**given("checkpoint"), **use_sim_time}))
-    started = [policy, Node(**common("status_node", {})), *autostart(policy)]
+    started = [policy, Node(**common("status_node", {}))]
+    if choice[configurations["autostart"]]:  # on a real robot that is a person's to say
+        started += autostart(policy)
     if folder := configurations["record"]:
         mode = "episode" if is_simulated else "service"
         started.append(Node(**common("recorder", {"folder": folder, "mode": mode})))
@@ -126,12 +129,12 @@ def ends_with(robot: Node) -> RegisterEventHandler:
 
 def autostart(policy: LifecycleNode) -> list:
     """Configures the policy, and activates it once that has succeeded."""
-    condition = IfCondition(LaunchConfiguration("autostart"))
 
     def change(transition: int) -> EmitEvent:
         is_policy = matches_action(policy)
-        event = ChangeState(lifecycle_node_matcher=is_policy, transition_id=transition)
-        return EmitEvent(event=event, condition=condition)
+        return EmitEvent(
+            event=ChangeState(lifecycle_node_matcher=is_policy, transition_id=transition)
+        )
 
     # without start_state it would be activated again after each deactivation
     configured = OnStateTransition(

@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +38,7 @@ TIMEOUT = 60.0  # s; discovery alone may take seconds, and the machine may be bu
 CONFIGURE, ACTIVATE = lifecycle.CONFIGURE, lifecycle.ACTIVATE
 # in real time, and patient: the machine may be busy with other tests
 LOOSE = {"use_sim_time": False, "max_age": 0.4, "max_stamp_age": 0.4, "status_rate": 20.0}
+LOOSE |= {"hold_after": 0.4, "safety.soft_start": 0.05, "safety.max_jump": 100.0}
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
 
 
@@ -102,24 +102,41 @@ def odd_policy_process(
     name: str = "policy_node",
     *,
     use_sim_time: bool = False,
-    killed: bool = False,
-    max_frozen: float = 0.5,
+    status: int = 0,
+    **overrides: bool | int | float | str,
 ) -> Iterator[subprocess.Popen]:
-    """A policy node whose policy does what the topic `mode` says; see ros_odd_policy.py."""
+    """A policy node whose policy does what the topic `mode` says; see ros_odd_policy.py.
+
+    status: with which the process ends. overrides: parameters, with __ for a point.
+    """
     command = [sys.executable, str(Path(__file__).with_name("ros_odd_policy.py")), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
     command += ["-r", f"__node:={name}"]
-    overrides = LOOSE | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}
-    overrides |= {"safety.max_frozen": max_frozen}
-    for key, value in overrides.items():
+    given = LOOSE | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}
+    given |= {"safety.max_frozen": 0.5}
+    given |= {key.replace("__", "."): value for key, value in overrides.items()}
+    for key, value in given.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
         yield process
     finally:
-        status = children.end(process, TIMEOUT)
-    assert status == (-signal.SIGKILL if killed else 0), log.read_text()
+        ended = children.end(process, TIMEOUT)
+    assert ended == status, log.read_text()
+
+
+@contextlib.contextmanager
+def stand_in(log: Path) -> Iterator[subprocess.Popen]:
+    """A robot without a watchdog, in a process of its own; see bench/ros_stand_in.py."""
+    command = [sys.executable, str(Path(__file__).parents[1] / "bench/ros_stand_in.py")]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield process
+    finally:
+        ended = children.end(process, TIMEOUT)
+    assert ended == 0, log.read_text()
 
 
 class Probe:
@@ -157,18 +174,36 @@ class Probe:
             )
         self._publishers[topic].publish(message)
 
-    def call(self, service: str) -> Trigger.Response:
-        """The answer of a service without arguments."""
+    def unpublish(self, topic: str) -> None:
+        """Leaves the topic to other nodes until something is published on it again."""
+        self.node.destroy_publisher(self._publishers.pop(topic))
+
+    def call(self, service: str, patience: float = TIMEOUT) -> Trigger.Response:
+        """The answer of a service without arguments; asked again after `patience` s.
+
+        A request to a process that was killed is lost: DDS believes for 20 s that it lives.
+        """
         if service not in self._clients:
             self._clients[service] = self.node.create_client(Trigger, service)
         client = self._clients[service]
         assert client.wait_for_service(timeout_sec=TIMEOUT), f"waited in vain for {service}"
-        future = client.call_async(Trigger.Request())
-        assert eventually(future.done), f"{service} did not answer"
-        return future.result()
+        for _ in range(round(TIMEOUT / patience)):
+            future = client.call_async(Trigger.Request())
+            if eventually(future.done, patience):
+                return future.result()
+        raise AssertionError(f"{service} did not answer")
 
-    def transition(self, transition: int, name: str = "policy_node") -> bool:
-        return lifecycle.change_state(self.node, name, transition, timeout=TIMEOUT)
+    def transition(
+        self, transition: int, name: str = "policy_node", patience: float = TIMEOUT
+    ) -> bool:
+        """Whether the node made it; asked again after `patience` s, as `call` does."""
+        end = time.monotonic() + TIMEOUT
+        while True:
+            try:
+                return lifecycle.change_state(self.node, name, transition, timeout=patience)
+            except TimeoutError:
+                if time.monotonic() > end:
+                    raise
 
 
 @contextlib.contextmanager
@@ -233,6 +268,17 @@ def joint_state(stamp=None, angles: np.ndarray = ANGLES, finger: float = 0.2) ->
     if stamp is not None:
         message.header.stamp = stamp
     return message
+
+
+def falls_silent(messages: list, seconds: float = 0.5) -> bool:
+    """Whether a list stops growing: holds are repeated until the robot is seen to stand still."""
+    end = time.monotonic() + TIMEOUT
+    while time.monotonic() < end:
+        seen = len(messages)
+        time.sleep(seconds)
+        if len(messages) == seen:
+            return True
+    return False
 
 
 def run_stack(arguments: list[str], timeout: float = 120.0) -> subprocess.CompletedProcess:

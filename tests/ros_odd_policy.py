@@ -1,7 +1,8 @@
 """The policy node with a policy that misbehaves on request: `python ros_odd_policy.py --ros-args`.
 
-The topic `mode` (std_msgs/String) says how: "steady" moves along x, "raise" raises, "nan" answers
-with NaN, "slow 0.3" takes 0.3 s.
+The topic `mode` (std_msgs/String) says how: "steady" moves along x, "sway" to and fro, "raise"
+raises, "nan" answers with NaN, "slow 0.3" takes 0.3 s, "hang 4" takes 4 s once, "crash" raises in
+the callback.
 """
 
 from __future__ import annotations
@@ -32,9 +33,13 @@ class OddPolicy:
         self.spec.check_observation(observation)
         if self.mode == "raise":
             raise RuntimeError("out of memory, for example")
-        if self.mode.startswith("slow"):
-            time.sleep(float(self.mode.split()[1]))
-        return np.array([np.nan if self.mode == "nan" else 0.05, 0.0, 0.0, 0.0, -255.0])
+        how, *seconds = self.mode.split()
+        if how in ("slow", "hang"):
+            time.sleep(float(seconds[0]))
+        if how == "hang":
+            self.mode = "sway"
+        speed = -0.05 if self.mode == "sway" and time.monotonic() % 4 > 2 else 0.05
+        return np.array([np.nan if self.mode == "nan" else speed, 0.0, 0.0, 0.0, -255.0])
 
 
 class OddPolicyNode(PolicyNode):
@@ -43,6 +48,8 @@ class OddPolicyNode(PolicyNode):
         control.policy = policy = OddPolicy(control.spec)
 
         def on_mode(message: String) -> None:
+            if message.data == "crash":
+                raise RuntimeError("an error of ours, for example")
             policy.mode = message.data
 
         self.create_subscription(String, "mode", on_mode, 10)

@@ -205,7 +205,7 @@ def test_commands_survive_the_wire_in_both_forms():
     velocity = over_the_wire(conversion.velocity_message(velocities))
     np.testing.assert_array_equal(conversion.velocities_from(velocity, 2), velocities)
     trajectory = over_the_wire(
-        conversion.trajectory_message(names, np.array([1.0, 2.0]), velocities, 0.05, Time())
+        conversion.trajectory_message(names, np.array([1.0, 2.0]), velocities, 0.05)
     )
     got = conversion.trajectory_velocities(trajectory, ["b", "a"])
     np.testing.assert_array_equal(got, velocities[::-1])

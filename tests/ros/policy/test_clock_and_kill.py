@@ -89,7 +89,11 @@ def test_a_robot_stops_within_a_tenth_of_a_second_of_its_killed_policy(checkpoin
         ros_examples.node_process("sim_node", tmp_path / "sim.txt", sim),
         # the robot may hear commands late (discovery): that it rests meanwhile shall stop nothing
         ros_examples.odd_policy_process(
-            checkpoint, tmp_path / "policy.txt", use_sim_time=True, killed=True, max_frozen=0.0
+            checkpoint,
+            tmp_path / "policy.txt",
+            use_sim_time=True,
+            status=-9,
+            safety__max_frozen=0.0,
         ) as policy,
         ros_examples.probe() as probe,
     ):

@@ -21,7 +21,7 @@ DOMAIN = ros_examples.own_domain()
 @contextlib.contextmanager
 def policy_node(**parameters):
     arguments = ["--ros-args"]
-    for name, value in parameters.items():
+    for name, value in ({"use_sim_time": True} | parameters).items():
         arguments += ["-p", f"{name}:={value}"]
     with ros_examples.environment(DOMAIN):
         rclpy.init(args=arguments)
@@ -104,7 +104,58 @@ def test_parameters_out_of_range_are_refused():
             pass
 
 
+def test_a_real_robot_is_not_configured_without_a_gentle_start(tmp_path):
+    folder = ros_examples.save_checkpoint(tmp_path / "sound")
+    gentle = {"safety.soft_start": 2.0, "safety.max_jump": 0.3}
+    for name in gentle:
+        words = f"{name}: expected more than 0 on a real robot .use_sim_time is false.*beginning"
+        with refusing(words, checkpoint=folder, use_sim_time=False, **gentle | {name: 0.0}):
+            pass
+    with policy_node(checkpoint=folder, use_sim_time=False, **gentle) as node:
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+
+
+def test_an_exception_in_a_transition_is_told(tmp_path, capfd):
+    """A RuntimeError in configure and a MemoryError in activate gave False and an empty log."""
+
+    def fail(error: Exception):
+        def raises(*_):
+            raise error
+
+        return raises
+
+    error = TransitionCallbackReturn.ERROR
+    with policy_node(checkpoint=ros_examples.save_checkpoint(tmp_path / "sound")) as node:
+        load_control, node.load_control = node.load_control, fail(RuntimeError("no kernel"))
+        assert node.trigger_configure() == error
+        assert "on_configure failed: RuntimeError('no kernel')" in capfd.readouterr().err
+        node.load_control = load_control
+        assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS, "unconfigured again"
+        node.control.warm_up = fail(MemoryError("48 GB"))
+        assert node.trigger_activate() == error
+        assert "on_activate failed: MemoryError('48 GB')" in capfd.readouterr().err
+        assert node.count_publishers("arm_velocity_controller/commands") == 0
+
+
+def test_limits_hold_for_the_sawyer_without_a_description_too():
+    """They were ignored: asked for 0.05 rad/s, it was sent 0.845."""
+    slow = {"arm.velocity_limits": "[0.05, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05]"}
+    rest = {"arm.rest_angles": "[0.0, -0.6, -0.5, 1.2, 0.4, 1.1, 0.0]"}
+    with policy_node(**slow, **rest, **{"arm.workspace_low": "[0.5, -0.1, 0.2]"}) as node:
+        arm = node.parameters.robot().arm
+    assert arm.velocity_limits.tolist() == [0.05] * 7
+    assert arm.rest_angles[1] == -0.6 and arm.workspace_low.tolist() == [0.5, -0.1, 0.2]
+    for parameters, words in (
+        ({"arm.velocity_limits": "[0.05]"}, "velocity_limits: expected 7 numbers above 0"),
+        ({"arm.pinch_frame": "tool0"}, "pinch_frame: expected 'pinch', the Sawyer's, as"),
+        ({"arm.joints": "['a', 'b']"}, "arm.joints: expected .*right_j0.*got .'a', 'b'"),
+    ):
+        with policy_node(**parameters) as node, pytest.raises(ValueError, match=words):
+            node.parameters.robot()
+
+
 def test_parameters_cannot_change_under_a_running_policy(tmp_path):
     with policy_node() as node:
-        (result,) = node.set_parameters([Parameter("checkpoint", value=str(tmp_path))])
-        assert not result.successful
+        for name, value in (("checkpoint", str(tmp_path)), ("use_sim_time", False)):
+            (result,) = node.set_parameters([Parameter(name, value=value)])
+            assert not result.successful and "read-only" in result.reason

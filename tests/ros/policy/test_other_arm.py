@@ -27,7 +27,13 @@ from gato_sim.arm.controller import Controller
 
 REST = [0.0, 0.6, 0.0, 1.5, 0.0, 1.04, 0.0]
 DOMAIN = ros_examples.own_domain()
-FRESH = {"max_age": 5.0, "max_stamp_age": 0.0, "max_silence": 5.0, "joint_states.max_age": 5.0}
+FRESH = {
+    "hold_after": 5.0,
+    "max_age": 5.0,
+    "max_stamp_age": 0.0,
+    "max_silence": 5.0,
+    "joint_states.max_age": 5.0,
+}
 FRESH |= {f"{camera}.max_age": 5.0 for camera in CAMERAS}
 
 
@@ -93,7 +99,7 @@ def checkpoint(tmp_path_factory):
 
 
 def test_its_twist_is_what_its_joints_would_do(checkpoint):
-    options = {"checkpoint": checkpoint, "safety.soft_start": 0.0, "safety.max_jump": 0.0}
+    options = {"checkpoint": checkpoint, "safety.soft_start": 0.05, "safety.max_jump": 100.0}
     with policy_node(command="twist", **options, **FRESH) as node, active(node) as (robot, _):
         twists = robot.listen(TwistStamped, topics.ARM_TWIST)
         grips = robot.listen(Float64MultiArray, topics.GRIPPER_POSITION)
@@ -114,7 +120,7 @@ def test_its_twist_is_what_its_joints_would_do(checkpoint):
         assert grips[0].data[0] == (0.8 if action[4] > 0 else 0.0)
 
 
-def test_its_trajectory_has_positions_velocities_and_a_time_and_holds_where_the_arm_is(checkpoint):
+def test_its_trajectory_has_positions_velocities_and_a_time_and_holds_at_its_target(checkpoint):
     with policy_node(checkpoint=checkpoint, **FRESH) as node, active(node) as (robot, _):
         trajectories = robot.listen(JointTrajectory, topics.ARM_TRAJECTORY)
         grips = robot.listen(Float64MultiArray, topics.GRIPPER_POSITION)
@@ -126,11 +132,17 @@ def test_its_trajectory_has_positions_velocities_and_a_time_and_holds_where_the_
         velocities = np.array(point.velocities)
         np.testing.assert_allclose(point.positions, REST + 0.05 * velocities)
         assert 0 < np.abs(velocities).max() <= 0.2, "a soft start"
+        assert first.header.stamp.sec == first.header.stamp.nanosec == 0, "from its arrival on"
         node.trigger_deactivate()
         robot.wait(lambda: not any(trajectories[-1].points[0].velocities), "a hold")
-        np.testing.assert_allclose(trajectories[-1].points[0].positions, REST)
-        robot.wait(lambda: len(grips) >= len(trajectories) - 1, "the gripper's commands")
-        assert len(grips) == len(trajectories) - 1, "a hold keeps the grip"
+        moving = [one for one in trajectories if any(one.points[0].velocities)]
+        hold = trajectories[len(moving)].points[0]
+        # it snapped back to the measured angles: 0.07 rad in a control timestep
+        np.testing.assert_allclose(hold.positions, moving[-1].points[0].positions)
+        way = np.abs(np.array(hold.positions) - REST).max()
+        assert hold.time_from_start.nanosec / 1e9 >= max(0.05, way / 0.5) - 1e-9
+        robot.wait(lambda: len(grips) >= len(moving), "the gripper's commands")
+        assert len(grips) == len(moving), "a hold keeps the grip"
 
 
 def test_a_checkpoint_for_the_sawyer_is_refused_with_what_differs(tmp_path):

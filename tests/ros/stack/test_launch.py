@@ -10,6 +10,7 @@ pytest.importorskip("launch_ros", reason="launch and launch_ros come with a ROS 
 
 from launch.actions import (
     DeclareLaunchArgument,
+    EmitEvent,
     IncludeLaunchDescription,
     RegisterEventHandler,
 )
@@ -43,13 +44,19 @@ def test_every_argument_is_described():
 
 def nodes_of(**given: str) -> dict:
     """Executable to its node, of those that the launch file starts with these arguments."""
+    nodes = (entity for entity in entities_of(**given) if isinstance(entity, Node))
+    return {node.node_executable: node for node in nodes}
+
+
+def entities_of(**given: str) -> list:
+    """What the launch file does with these arguments."""
     context = LaunchContext()
     context.launch_configurations.update(given)
     description = get_launch_description_from_python_launch_file(LAUNCH_FILE)
     started = []
     for entity in description.entities:
         started += entity.visit(context) or []
-    return {node.node_executable: node for node in started if isinstance(node, Node)}
+    return started
 
 
 def test_the_robot_may_be_real_and_recorder_and_viewer_are_started_when_asked_for():
@@ -57,6 +64,16 @@ def test_the_robot_may_be_real_and_recorder_and_viewer_are_started_when_asked_fo
     real = nodes_of(robot="real", record="recordings", viewer="true")
     assert real.keys() == {"policy_node", "status_node", "recorder", "viewer"}
     assert real.keys() | nodes_of().keys() <= NODES.keys(), "a missing executable"
+
+
+def emitted(**given: str) -> int:
+    """How many transitions the launch file asks for at once."""
+    return sum(isinstance(entity, EmitEvent) for entity in entities_of(**given))
+
+
+def test_a_real_robot_is_not_set_in_motion_by_the_launch():
+    assert emitted() == emitted(robot="real", autostart="true") == 1
+    assert emitted(robot="real") == emitted(autostart="false") == 0
 
 
 def test_a_wrong_task_ends_the_launch_with_its_reason(tmp_path):

@@ -62,17 +62,18 @@ def trajectory_message(
     positions: np.ndarray,
     velocities: np.ndarray,
     duration: float,
-    stamp: Time,
 ) -> JointTrajectory:
-    """A one-point trajectory that reaches positions + velocities * duration after `duration` s."""
+    """A one-point trajectory that reaches positions + velocities * duration after `duration` s.
+
+    Its stamp is zero, which means from its arrival on: joint_trajectory_controller refuses one
+    that by its stamp would have ended already.
+    """
     point = JointTrajectoryPoint(
         positions=array.array("d", positions + velocities * duration),
         velocities=array.array("d", velocities),
         time_from_start=duration_message(duration),
     )
-    message = JointTrajectory(joint_names=list(names), points=[point])
-    message.header.stamp = stamp
-    return message
+    return JointTrajectory(joint_names=list(names), points=[point])
 
 
 def twist_message(twist: np.ndarray, frame_id: str, stamp: Time) -> TwistStamped:

@@ -5,6 +5,7 @@ Needs no ROS, as `reading`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,12 @@ class JointParts:
         self._joints = frozenset(joints)
         self._max_age = round(max_age * 1e9)
         self._parts: dict[tuple[str, ...], JointState] = {}
+        self._seen: deque[tuple[str, ...]] = deque(maxlen=MAX_PARTS)
+
+    @property
+    def num_parts(self) -> int:
+        """How many publishers the newest messages may come from: one for each set of names."""
+        return max(1, len(set(self._seen)))
 
     def merged(self, message: JointState) -> JointState:
         """The message if it names all joints that are wanted, else all parts' joints, newest last.
@@ -40,6 +47,7 @@ class JointParts:
         no timestep. A malformed message comes back as it is, for whoever reads it to refuse.
         """
         names = tuple(message.name)
+        self._seen.append(names)
         if self._joints <= set(names):
             self._parts.clear()
             return message

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+_USUAL: WeakKeyDictionary[Node, dict[str, object]] = WeakKeyDictionary()  # defaults, by name
 Value = bool | int | float | str | list[str] | list[float]
 
 
@@ -37,9 +39,40 @@ def declare(
     elif low is not None:
         descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high))]
     value = node.declare_parameter(name, default, descriptor).value
+    usual = None if isinstance(default, Parameter.Type) else default
+    _USUAL.setdefault(node, {})[name] = usual
     if choices and value not in choices:
         raise ValueError(f"parameter {name}: expected one of {list(choices)}, got {value!r}")
     return value
+
+
+def hold_after(param: Callable, rate: float) -> float:
+    """Declares how long a command counts, s; `rate` in Hz is that of commands."""
+    after = param(
+        "hold_after",
+        0.0,
+        "s that a command counts; without another the robot is held; 0 = two control timesteps",
+        low=0.0,
+        high=60.0,
+    )
+    if after and after <= 1 / rate:
+        raise ValueError(
+            f"parameter hold_after: expected more than a control timestep, {1 / rate:g} s, "
+            f"got {after:g}"
+        )
+    return after or 2 / rate
+
+
+def warn_idle(node: Node, reasons: Mapping[str, str]) -> None:
+    """Warns of parameters that were given another value than the usual one, and do nothing.
+
+    reasons: why, by the parameter's name.
+    """
+    for name, why in reasons.items():
+        if name in node._parameter_overrides and name in _USUAL.get(node, {}):
+            value = node.get_parameter(name).value
+            if value != _USUAL[node][name]:
+                node.get_logger().warning(f"parameter {name}: {value!r} has no effect: {why}")
 
 
 def refuse_unknown(node: Node) -> None:

@@ -1,4 +1,4 @@
-"""How SIGINT and SIGTERM reach a loop in the main thread."""
+"""How SIGINT, SIGTERM and SIGHUP reach a loop in the main thread."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ class Stop:
 
 
 def on_signals() -> Stop:
-    """A Stop that SIGINT and SIGTERM set from now on."""
+    """A Stop that an interrupt, a request to end and the end of the terminal set from now on."""
     stop = Stop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, lambda *_: stop.set())
     return stop

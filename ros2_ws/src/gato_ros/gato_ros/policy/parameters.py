@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from gato_core.spec import check_crop
 from gato_ros.common import camera_parameters, ingest, paths
 from gato_ros.common.ingest import Crop, Gripper
-from gato_ros.common.parameters import declare, refuse_unknown
+from gato_ros.common.parameters import declare, hold_after, refuse_unknown, warn_idle
 from gato_ros.common.realtime import Realtime
+from gato_ros.robot.commands import Forms
 from gato_ros.robot.robot import ARM_NAME, Robot
 from gato_ros.safety.freshness import Limits
 from gato_ros.safety.limits import SafetyLimits
@@ -43,7 +47,7 @@ class ArmParameters:
     def load(self) -> arms.Arm:
         """The Sawyer, or the arm of the description. Raises FileNotFoundError or ValueError."""
         if not self.description:
-            return arms.sawyer()
+            return self._sawyer()
         return arms.from_file(
             paths.find(self.description),
             self.joints,
@@ -54,6 +58,38 @@ class ArmParameters:
             workspace_low=self.workspace_low,
             workspace_high=self.workspace_high,
         )
+
+    def _sawyer(self) -> arms.Arm:
+        """The Sawyer within the limits that are given; of another arm it refuses the frames."""
+        sawyer = arms.sawyer()
+        given = {"arm.joints": self.joints, "arm.pinch_frame": self.pinch_frame,
+                 "arm.wrist_frame": self.wrist_frame}  # fmt: skip
+        usual = {"arm.joints": JOINT_NAMES, "arm.pinch_frame": "pinch", "arm.wrist_frame": ""}
+        for name, value in given.items():
+            if value != usual[name]:
+                raise ValueError(
+                    f"parameter {name}: expected {usual[name]!r}, the Sawyer's, as "
+                    f"arm.description is empty, got {value!r}"
+                )
+        return dataclasses.replace(
+            sawyer,
+            velocity_limits=_each("velocity_limits", self.velocity_limits, sawyer.velocity_limits),
+            rest_angles=_each("rest_angles", self.rest_angles, sawyer.rest_angles),
+            workspace_low=np.array(self.workspace_low),
+            workspace_high=np.array(self.workspace_high),
+        )
+
+
+def _each(name: str, given: tuple[float, ...], usual: np.ndarray) -> np.ndarray:
+    """A number for each joint, the usual ones if none are given. Raises ValueError."""
+    values = np.array(given or usual, np.float64)
+    is_low = name == "velocity_limits" and (values <= 0).any()
+    if values.shape != usual.shape or not np.isfinite(values).all() or is_low:
+        raise ValueError(
+            f"parameter arm.{name}: expected {len(usual)} numbers"
+            f"{' above 0' if name == 'velocity_limits' else ''}, got {values.tolist()}"
+        )
+    return values
 
 
 @dataclass(frozen=True)
@@ -76,12 +112,43 @@ class PolicyParameters:
     gripper: Gripper
     arm: ArmParameters
     safety: SafetyLimits
+    hold_after: float
     max_frozen: float
+    min_contrast: float
     sole_commander: bool
+    sole_sensors: bool
+    settle: float
     limits: dict[str, Limits]
     crops: dict[str, Crop]
     status_rate: float
     realtime: Realtime
+
+    def forms(self) -> Forms:
+        """How the robot takes commands."""
+        return Forms(
+            self.command,
+            self.gripper_command,
+            self.arm.joints,
+            self.gripper,
+            1 / self.control_rate,
+            self.arm.base_frame,
+            self.settle,
+        )
+
+    def refuse_abrupt(self) -> None:
+        """Raises ValueError unless motion begins and changes gently, as a real robot's must."""
+        lacking = {
+            "safety.soft_start": (self.safety.soft_start, "2.0 s"),
+            "safety.max_jump": (self.safety.max_jump, "0.3 rad/s"),
+        }
+        lines = [
+            f"{name}: expected more than 0 on a real robot (use_sim_time is false), got 0; "
+            f"{usual} is a beginning"
+            for name, (value, usual) in lacking.items()
+            if not value
+        ]
+        if lines:
+            raise ValueError("\n  ".join(lines))
 
     def robot(self) -> Robot:
         """What the robot declares to be. Raises FileNotFoundError or ValueError for its arm."""
@@ -104,17 +171,19 @@ def declare_all(node: Node) -> PolicyParameters:
     """
     param = partial(declare, node)
     cameras = camera_parameters.cameras(param, "the robot's cameras, one stream each")
+    commands = _commands(param)
     parameters = PolicyParameters(
         **_policy(param),
         cameras=cameras,
         **camera_parameters.pictures(param),
         image_type=camera_parameters.image_type(param),
-        **_commands(param),
+        **commands,
         gripper=_gripper(param),
         arm=_arm(param),
         safety=_safety(param),
         limits=_limits(param, (ingest.JOINT_STREAM, *cameras)),
         crops=_crops(param, cameras),
+        **_hold(param, commands["control_rate"]),
         max_frozen=param(
             "safety.max_frozen",
             0.0,
@@ -122,14 +191,38 @@ def declare_all(node: Node) -> PolicyParameters:
             low=0.0,
             high=60.0,
         ),
+        min_contrast=param(
+            "safety.min_contrast",
+            0.0,
+            "standard deviation of an image's pixels below which it shows nothing; 0 = any",
+            low=0.0,
+            high=127.0,
+        ),
         sole_commander=param(
             "safety.sole_commander", True, "hold while another node has a publisher of commands"
+        ),
+        sole_sensors=param(
+            "safety.sole_sensors", True, "hold while a stream has more than one publisher"
         ),
         status_rate=param("status_rate", 1.0, "diagnostics a second", low=1.0, high=50.0),
         realtime=_realtime(param),
     )
     refuse_unknown(node)
+    warn_idle(node, dict(_idle(parameters)))
     return parameters
+
+
+def _idle(parameters: PolicyParameters) -> Iterator[tuple[str, str]]:
+    """Names of parameters that the others leave without effect, and why."""
+    if parameters.temperature == 0:
+        yield "seed", "at temperature 0 nothing is drawn"
+    if parameters.command != "twist":
+        yield "arm.base_frame", "only twists have a frame"
+    if parameters.gripper_command != "position":
+        yield "gripper.settle", "a gripper that takes velocities turns at once"
+    if parameters.crops.keys() >= set(parameters.cameras):
+        for name in ("image_size", "view"):
+            yield name, "every camera has a crop, whose size is the checkpoint's"
 
 
 def _policy(param: partial) -> dict:
@@ -187,6 +280,17 @@ def _release_after(param: partial, rate: float) -> float:
             f"got {delay:g}"
         )
     return delay
+
+
+def _hold(param: partial, rate: float) -> dict:
+    settle = param(
+        "gripper.settle",
+        0.2,
+        "s of asking until a gripper under position control turns round",
+        low=0.0,
+        high=10.0,
+    )
+    return {"hold_after": hold_after(param, rate), "settle": settle}
 
 
 def _gripper(param: partial) -> Gripper:

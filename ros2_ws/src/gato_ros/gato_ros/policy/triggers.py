@@ -36,11 +36,11 @@ class StateTrigger:
         self._latest = latest
         self._awaited = tuple(awaited or latest.streams)
         self._period = round(control_timestep * 1e9)
+        self._stamps: dict[str, int | None] = dict.fromkeys(self._awaited)
         self.restart()
 
     def restart(self) -> None:
-        """Forgets what came before, so a pause counts as no missed tick."""
-        self._stamps: dict[str, int | None] = dict.fromkeys(self._awaited)
+        """A pause counts as no missed tick; a state that was answered is not answered again."""
         self._grid = StampGrid(self._period)
 
     def wait(self, timeout: float) -> Due | None:

@@ -45,18 +45,21 @@ class Limiter:
 
     def restart(self) -> None:
         """The arm stands still: the next command is the first of a soft start."""
-        self._last = np.zeros(len(self._controller.arm.joints))
+        self._last = self._drift = np.zeros(len(self._controller.arm.joints))
         self._num_commands = 0
 
-    def limit(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    def limit(self, velocities: np.ndarray, angles: np.ndarray, age: float = 0.0) -> np.ndarray:
         """Velocities (n,) in rad/s at joint angles (n,) in rad, within all limits.
 
-        Raises ValueError when a number is NaN or infinite: such a command must never leave.
+        age: s since the angles were measured. The arm has moved on since with what was sent last,
+        so what is left to each limit shrinks by velocity x age. Raises ValueError when a number is
+        NaN or infinite: such a command must never leave.
         """
         if not np.isfinite(velocities).all():
             raise ValueError(f"command: expected finite numbers, got {velocities.tolist()}")
         self._num_commands += 1
-        limited = velocities * self._soft_start()
+        self._drift = self._last * max(0.0, age)
+        limited = velocities * self.softness
         clamps = (self._jump, self._velocity, self._position, self._workspace)
         for name, clamp in zip(CLAMPS, clamps):
             before, limited = limited, clamp(limited, angles)
@@ -64,7 +67,9 @@ class Limiter:
         self._last = limited
         return limited
 
-    def _soft_start(self) -> float:
+    @property
+    def softness(self) -> float:
+        """The part of full speed that the soft start allows to the newest command."""
         elapsed = self._num_commands * self._timestep
         return min(1.0, elapsed / self._limits.soft_start) if self._limits.soft_start else 1.0
 
@@ -80,8 +85,10 @@ class Limiter:
 
     def _position(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
         arm, margin = self._controller.arm, self._limits.position_margin
-        to_high = np.maximum(arm.high - margin - angles, 0) / self._timestep
-        to_low = np.minimum(arm.low + margin - angles, 0) / self._timestep
+        highest = angles + np.maximum(self._drift, 0)
+        lowest = angles + np.minimum(self._drift, 0)
+        to_high = np.maximum(arm.high - margin - highest, 0) / self._timestep
+        to_low = np.minimum(arm.low + margin - lowest, 0) / self._timestep
         return np.clip(velocities, to_low, to_high)
 
     def _workspace(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
@@ -92,8 +99,8 @@ class Limiter:
         room = np.concatenate(
             [arm.workspace_high + margin - position, position - arm.workspace_low + margin]
         )
-        room = np.maximum(room, 0) / self._timestep
         outward = np.concatenate([jacobian, -jacobian])  # m/s towards each face
+        room = np.maximum(room - np.maximum(outward @ self._drift, 0), 0) / self._timestep
         broken = outward @ velocities > room + TOLERANCE
         if not broken.any():
             return velocities

@@ -63,14 +63,20 @@ class Keyboard:
         """A new episode: nothing is asked until the next key."""
         with self._lock:
             self._pressed: dict[str, float] = {}
-            self._is_closed = False
+            self._is_closed = self.has_gripped = False
             self._has_begun = False
+
+    def find_gripper(self, is_closed: bool) -> None:
+        """How the gripper is, as long as the person has not said how it shall be."""
+        with self._lock:
+            if not self.has_gripped:
+                self._is_closed = is_closed
 
     def press(self, key: str, now: float) -> bool:
         """Whether the key means a motion; `now` in s."""
         with self._lock:
             if key == GRIP:
-                self._is_closed = not self._is_closed
+                self._is_closed, self.has_gripped = not self._is_closed, True
             elif key.lower() in MOVES or key in MOVES:
                 self._pressed[key if key in MOVES else key.lower()] = now
             else:
@@ -112,25 +118,38 @@ class Joystick:
         """A new episode: nothing is asked until the dead-man button."""
         with self._lock:
             self._deflection, self._heard = np.zeros(4), float("-inf")
-            self._is_closed = self._has_begun = False
+            self._is_closed = self.has_gripped = self._has_begun = self._is_held = False
 
-    def put(self, axes: Sequence[float], buttons: Sequence[int], now: float) -> None:
-        """A message's axes in [-1, 1] and buttons. Raises ValueError when it has too few."""
+    def find_gripper(self, is_closed: bool) -> None:
+        """How the gripper is, as long as the person has not said how it shall be."""
+        with self._lock:
+            if not self.has_gripped:
+                self._is_closed = is_closed
+
+    def put(self, axes: Sequence[float], buttons: Sequence[int], now: float) -> bool:
+        """Whether the dead-man button was let go with this message of axes in [-1, 1] and buttons.
+
+        Raises ValueError when it has too few.
+        """
         wanted = self._buttons
         if len(axes) <= max(wanted.axes) or len(buttons) <= max(wanted.deadman, wanted.grip):
             raise ValueError(
                 f"joy: expected axes {wanted.axes} and buttons {wanted.deadman}, {wanted.grip}, "
                 f"got {len(axes)} axes and {len(buttons)} buttons"
             )
-        deflection = np.nan_to_num(np.array([axes[i] for i in wanted.axes]), posinf=0, neginf=0)
+        given = np.clip(np.array([axes[i] for i in wanted.axes], np.float64), -1e3, 1e3)
+        deflection = np.where(np.isfinite(given) & (np.abs(given) < 1e3), given, 0.0)
         size = np.clip((np.abs(deflection) - DEAD_ZONE) / (1 - DEAD_ZONE), 0, 1)
         with self._lock:
             is_held, grip = bool(buttons[wanted.deadman]), bool(buttons[wanted.grip])
             self._heard = now
             self._deflection = np.sign(deflection) * size if is_held else np.zeros(4)
-            self._is_closed ^= is_held and grip and not self._grip_was_down
+            if is_held and grip and not self._grip_was_down:
+                self._is_closed, self.has_gripped = not self._is_closed, True
             self._grip_was_down = grip
             self._has_begun |= is_held
+            was_held, self._is_held = self._is_held, is_held
+            return was_held and not is_held
 
     def action(self, now: float) -> np.ndarray | None:
         """Action (5,) at time `now` in s; None before the dead-man button was first held."""

@@ -7,7 +7,7 @@ from functools import partial
 
 from rclpy.node import Node
 
-from gato_ros.common.parameters import declare, refuse_unknown
+from gato_ros.common.parameters import declare, hold_after, refuse_unknown, warn_idle
 from gato_ros.teleop.devices import Buttons, Speeds
 from gato_sim.arm.sawyer import MAX_ANGULAR_VELOCITY, MAX_LINEAR_VELOCITY
 
@@ -21,11 +21,14 @@ class TeleopParameters:
     buttons: Buttons
     command: str
     control_rate: float
+    hold_after: float
+    soft_start: float
 
 
 def declare_all(node: Node) -> TeleopParameters:
     """Declares all parameters on a node and reads them. Raises ValueError for a wrong choice."""
     param = partial(declare, node)
+    rate = param("control_rate", 20.0, "states a second", low=0.1, high=1000.0)
     parameters = TeleopParameters(
         device=param("device", "keyboard", "of the person", choices=("keyboard", "joystick")),
         speeds=Speeds(
@@ -40,9 +43,15 @@ def declare_all(node: Node) -> TeleopParameters:
         command=param(
             "command", "velocity", "of the arm", choices=("velocity", "trajectory", "twist")
         ),
-        control_rate=param("control_rate", 20.0, "states a second", low=0.1, high=1000.0),
+        control_rate=rate,
+        hold_after=hold_after(param, rate),
+        soft_start=param("soft_start", 0.3, "s until full speed", low=0.0, high=60.0),
     )
     refuse_unknown(node)
+    by_keys, usual = parameters.device == "keyboard", "a keyboard has none"
+    warn_idle(
+        node, {"axes": usual, "deadman_button": usual, "grip_button": usual} if by_keys else {}
+    )
     return parameters
 
 
