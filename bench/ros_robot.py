@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -77,7 +78,11 @@ class Robot:
         for publisher, message in self._images:
             message.header.stamp = stamp
             publisher.publish(message)
+        self.published[nanoseconds] = time.monotonic()
+        self._joints.publish(self.joints(stamp))
+
+    def joints(self, stamp: Time) -> JointState:
+        """It stands, whatever it is told."""
         joints = JointState(name=[*JOINT_NAMES, ingest.GRIPPER_JOINT], position=[*ANGLES, 0.2])
         joints.header.stamp = stamp
-        self.published[nanoseconds] = time.monotonic()
-        self._joints.publish(joints)
+        return joints

@@ -104,3 +104,21 @@ def test_a_stream_is_frozen_only_if_it_stays_the_same_while_the_arm_is_told_to_m
     lines = [told(1.0, 0.5) for _ in range(6)]
     assert lines[-1] == ["joint_states: the same for 0.25 s of motion, expected at most 0.2 s"]
     assert not any(lines[:-1])
+
+
+@pytest.mark.parametrize("age", [0.0, 0.05, 0.1, 0.15])
+def test_an_old_state_keeps_the_arm_from_its_limit_all_the_same(age):
+    """At 1.5 rad/s states 50, 100 and 150 ms old passed the hard limit by up to 0.18 rad."""
+    safe = limiter(workspace_margin=10.0)
+    high = ARM.high
+    truth = np.array(ARM.rest_angles)
+    truth[0] = high[0] - 0.6
+    wanted = np.zeros(7)
+    wanted[0] = 1.5
+    past = [truth.copy()] * (round(age / STEP) + 1)
+    for _ in range(40):
+        seen = past[-1 - round(age / STEP)]
+        truth = truth + STEP * safe.limit(wanted, seen, age)
+        past.append(truth)
+        assert truth[0] <= high[0] + 1e-9
+    assert truth[0] > high[0] - 0.2, "and it may come near"

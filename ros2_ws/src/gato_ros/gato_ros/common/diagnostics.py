@@ -25,9 +25,15 @@ def status_message(
 
 
 def values_of(message: DiagnosticArray, name: str) -> dict | None:
-    """{"level", "message", **values} of the status with this name; None if it is not there."""
+    """{"level", "message", **values} of the status with this name; None if it is not there.
+
+    Raises ValueError for values that are not JSON.
+    """
     for status in message.status:
         if status.name == name:
-            values = {pair.key: json.loads(pair.value) for pair in status.values}
+            try:
+                values = {pair.key: json.loads(pair.value) for pair in status.values}
+            except RecursionError:
+                raise ValueError(f"{name}: expected JSON, got levels without end") from None
             return values | {"level": status.level[0], "message": status.message}
     return None

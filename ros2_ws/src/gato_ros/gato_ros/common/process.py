@@ -24,6 +24,7 @@ from gato_ros.common.stopping import Stop, on_signals
 
 AnyNode = TypeVar("AnyNode", bound=Node)
 RCLError = rclpy_implementation.RCLError
+RMWError = rclpy_implementation.RMWError
 SPIN_TIMEOUT = 0.1  # s; an EventsExecutor without a finite timeout hangs in the PyPI wheels
 GRACE = 10.0  # s for the main thread to end after a callback failed
 
@@ -46,7 +47,11 @@ def spinning(node: Node, fail: Callable[[str], None] | None = None) -> Iterator[
         while not end.is_set():
             try:
                 executor.spin_once(timeout_sec=SPIN_TIMEOUT)
-            except (RCLError, SystemError) as error:  # rclpy's, of bytes that are no such message
+            except (
+                RCLError,
+                RMWError,
+                SystemError,
+            ) as error:  # rclpy's, of bytes that are no such message
                 if time.monotonic() - complained_at > 1.0:
                     complained_at = time.monotonic()
                     node.get_logger().error(f"a message was refused unread: {error}")

@@ -18,13 +18,19 @@ def read(text: str, show: Callable[[dict], object] = lambda _: None) -> dict:
         raise ValueError(f"expected at most {MAX_TEXT} characters, got {len(text)}")
     try:
         value = json.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError("no object")
-        show(value)
-    except RecursionError:
-        raise ValueError("expected JSON of some levels, got one without end") from None
+    except (RecursionError, ValueError) as error:
+        raise ValueError(f"expected JSON, got {text[:MAX_SHOWN]!r} ({error!r:.80})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected an object in JSON, got {text[:MAX_SHOWN]!r}")
+    check(value, show)
+    return value
+
+
+def check(value: dict, show: Callable[[dict], object]) -> None:
+    """Raises ValueError unless `show` can make something of it, whose text can be printed."""
+    try:
+        str(show(value)).encode()
     except (LookupError, TypeError, AttributeError, ArithmeticError, ValueError) as error:
         raise ValueError(
-            f"expected a report in JSON, got {text[:MAX_SHOWN]!r} ({error!r:.80})"
+            f"expected a report with what is shown of it, got {error!r:.80} in {value!r:.80}"
         ) from None
-    return value

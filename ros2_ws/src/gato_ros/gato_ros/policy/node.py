@@ -447,6 +447,8 @@ class PolicyNode(Guarded, LifecycleNode):
         level = diagnostics.ERROR if state == STOPPED else diagnostics.WARN
         if state == MOVING and not self._mismatches and not self._refused:
             level = diagnostics.OK
+        if final:
+            state, reason = "inactive", ""
         values = {"state": state} | drive.report(final=final)
         values |= {"checkpoint": self.parameters.checkpoint, "qos_mismatches": self._mismatches}
         values["realtime"] = {"granted": self._granted, "refused": self._refused}

@@ -10,6 +10,7 @@ WINDOW = 2.0  # s over which rates are measured
 ENOUGH = 0.8  # of the expected rate
 SILENCE = 1.0  # s without a message after which a topic counts as silent
 _NEWEST = 512
+HEADER_BYTES = 12  # of CDR's own header and a stamp
 
 
 class Arrivals:
@@ -47,7 +48,12 @@ class Arrivals:
 
 
 def header_stamp(data: bytes) -> float:
-    """Seconds of the std_msgs/Header that a serialized (CDR) message begins with."""
+    """Seconds of the std_msgs/Header that a serialized (CDR) message begins with.
+
+    Raises ValueError for fewer bytes than that takes.
+    """
+    if len(data) < HEADER_BYTES:
+        raise ValueError(f"expected at least {HEADER_BYTES} bytes, got {len(data)}")
     order = "<" if data[1] & 1 else ">"
     seconds, nanoseconds = struct.unpack_from(order + "iI", data, 4)
     return seconds + nanoseconds / 1e9

@@ -28,7 +28,8 @@ from std_srvs.srv import SetBool, Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from gato_ros.bags.writer import BagWriter, Topic, repair, unfinished
-from gato_ros.common import ingest, topics
+from gato_ros.common import ingest, reports, topics
+from gato_ros.common.guard import Guarded
 from gato_ros.common.joint_parts import MAX_PARTS, JointParts
 from gato_ros.common.stopping import Stop
 from gato_ros.recorder import arrivals, parameters
@@ -40,14 +41,16 @@ MAX_QUEUED = 10_000
 STATUS_PERIOD = 0.5  # s
 SERVICE_TIMEOUT = 30.0  # s
 STAMPED = (JointState, Image, CompressedImage, CameraInfo, JointTrajectory)
+IMAGES = (Image, CompressedImage)
 
 
-class RecorderNode(Node):
+class RecorderNode(Guarded, Node):
     """Topics, services and parameters are tabulated in docs/recording.md."""
 
     def __init__(self) -> None:
         super().__init__("recorder")
         self.parameters = parameters.declare_all(self)
+        self.keep_clock()
         self.spec = self.parameters.robot_spec()
         ingest.check_streams(self.spec)
         self._controller = Controller()
@@ -107,7 +110,19 @@ class RecorderNode(Node):
         if self._inbox.qsize() > MAX_QUEUED:  # the disk stalls; memory must not fill
             self._num_lost += 1
             return
+        self._refuse_unreadable(topic, data)
         self._inbox.put(partial(self._take, topic, data, arrival, time.monotonic()))
+
+    def _refuse_unreadable(self, topic: str, data: bytes) -> None:
+        """Raises ValueError for bytes that no reader of the recording could read either.
+
+        Images are not deserialized for that: they are large, and their headers say enough.
+        """
+        message_type = self._types[topic]
+        if issubclass(message_type, STAMPED):
+            arrivals.header_stamp(data)
+        if not issubclass(message_type, IMAGES):
+            deserialized(data, message_type)
 
     def _on_lost(self, event) -> None:
         self._num_lost += event.total_count_change
@@ -185,10 +200,10 @@ class RecorderNode(Node):
     def _note_report(self, words: str) -> None:
         """Keeps the simulated robot's account; another robot may use the topic as it likes."""
         try:
-            report = json.loads(words)
+            report = reports.read(words)
         except ValueError:
             return
-        if isinstance(report, dict):
+        if isinstance(report.get("task", ""), str):
             self._reports[str(report.get("objects", ""))] = report
 
     def _begin_episode(self) -> None:
@@ -213,14 +228,17 @@ class RecorderNode(Node):
             self.count_publishers(roles[role]) for role in ("action", "arm", "trajectory")
         ):
             lines.append(f"{roles['action']}: expected someone who acts, got no publisher")
+        for role in (*self.parameters.cameras, "action"):
+            if (count := self.count_publishers(roles[role])) > 1:
+                lines.append(f"{roles[role]}: expected one publisher, got {count}")
         return lines + self._disk_problems()
 
     def _misfits(self) -> list[str]:
         """How the newest messages depart from the Spec: what reads them live reads bags too."""
         streams = ("joint_states", *self.parameters.cameras)
-        messages = {role: self._newest(role) for role in streams}
-        messages["joint_states"] = self._newest_joints()
         try:
+            messages = {role: self._newest(role) for role in streams}
+            messages["joint_states"] = self._newest_joints()
             ingest.observation(messages, self.spec, self._controller, self.parameters.gripper)
         except (ValueError, KeyError) as error:
             return [str(error)]
@@ -231,7 +249,7 @@ class RecorderNode(Node):
         needed = ingest.needed_joints(self.spec, self.parameters.gripper)
         parts = JointParts({one for names in needed.values() for one in names}, arrivals.SILENCE)
         for data in self.arrivals[self.roles["joint_states"]].recent:
-            joints = parts.merged(deserialize_message(data, JointState))
+            joints = parts.merged(deserialized(data, JointState))
         return joints
 
     def _disk_problems(self) -> list[str]:
@@ -244,7 +262,7 @@ class RecorderNode(Node):
     def _newest(self, role: str):
         topic = self.roles[role]
         data = self.arrivals[topic].newest
-        return deserialize_message(data, self._types[topic]) if data else None
+        return deserialized(data, self._types[topic]) if data else None
 
     def _start(self, *, check: bool = True) -> str:
         """Begins a recording. Raises ValueError with the list of what is not as it should be."""
@@ -309,7 +327,8 @@ class RecorderNode(Node):
     def _reported_success(self) -> bool | None:
         """What the simulated robot said last; None for a robot that does not judge itself."""
         last = list(self._reports.values())[-1:]
-        return last[0].get("success_end") if last else None
+        success = last[0].get("success_end") if last else None
+        return success if isinstance(success, bool) else None
 
     def _shown(self) -> dict[str, str]:
         """Which objects the simulated robot showed, or drew them from; other robots do not say."""
@@ -369,6 +388,16 @@ class RecorderNode(Node):
             "problems": self._problems,
             "free_gb": round(self._free_gb(), 2),
         }
+
+
+def deserialized(data: bytes, message_type: type):
+    """The message that bytes are in CDR. Raises ValueError for others."""
+    try:
+        return deserialize_message(data, message_type)
+    except RuntimeError as error:  # rclpy's, which speaks of Fast CDR and a line of C++
+        raise ValueError(
+            f"expected {_ros_name(message_type)} in CDR, got {len(data)} bytes of something else"
+        ) from error
 
 
 def _ros_name(message_type: type) -> str:

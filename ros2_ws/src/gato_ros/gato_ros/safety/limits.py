@@ -5,6 +5,8 @@ None of this is certified functional safety.
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from gato_sim.arm.controller import Controller
 
 CLAMPS = ("jump", "velocity", "position", "workspace")
+MAX_SENT = 100  # newest commands that are remembered
 TOLERANCE = 1e-9  # rad/s and m; rounding is no violation
 
 
@@ -45,26 +48,32 @@ class Limiter:
 
     def restart(self) -> None:
         """The arm stands still: the next command is the first of a soft start."""
-        self._last = self._drift = np.zeros(len(self._controller.arm.joints))
+        self._last = np.zeros(len(self._controller.arm.joints))
+        self._sent: deque[np.ndarray] = deque([self._last], maxlen=MAX_SENT)
+        self._since = self._last[None]  # (k, n), what was sent since the angles were measured
+        self._age = 0.0
         self._num_commands = 0
 
     def limit(self, velocities: np.ndarray, angles: np.ndarray, age: float = 0.0) -> np.ndarray:
         """Velocities (n,) in rad/s at joint angles (n,) in rad, within all limits.
 
-        age: s since the angles were measured. The arm has moved on since with what was sent last,
-        so what is left to each limit shrinks by velocity x age. Raises ValueError when a number is
-        NaN or infinite: such a command must never leave.
+        age: s since the angles were measured. The arm has moved on since with what was sent, so
+        what is left to each limit shrinks by the fastest of it times age. Raises ValueError when a
+        number is NaN or infinite: such a command must never leave.
         """
         if not np.isfinite(velocities).all():
             raise ValueError(f"command: expected finite numbers, got {velocities.tolist()}")
         self._num_commands += 1
-        self._drift = self._last * max(0.0, age)
+        self._age = max(0.0, age)
+        num = min(MAX_SENT, max(1, math.ceil(self._age / self._timestep - TOLERANCE)))
+        self._since = np.array([*self._sent][-num:])
         limited = velocities * self.softness
         clamps = (self._jump, self._velocity, self._position, self._workspace)
         for name, clamp in zip(CLAMPS, clamps):
             before, limited = limited, clamp(limited, angles)
             self.num_clamped[name] += bool((limited != before).any())
         self._last = limited
+        self._sent.append(limited)
         return limited
 
     @property
@@ -85,8 +94,8 @@ class Limiter:
 
     def _position(self, velocities: np.ndarray, angles: np.ndarray) -> np.ndarray:
         arm, margin = self._controller.arm, self._limits.position_margin
-        highest = angles + np.maximum(self._drift, 0)
-        lowest = angles + np.minimum(self._drift, 0)
+        highest = angles + np.maximum(self._since.max(axis=0), 0) * self._age
+        lowest = angles + np.minimum(self._since.min(axis=0), 0) * self._age
         to_high = np.maximum(arm.high - margin - highest, 0) / self._timestep
         to_low = np.minimum(arm.low + margin - lowest, 0) / self._timestep
         return np.clip(velocities, to_low, to_high)
@@ -100,7 +109,8 @@ class Limiter:
             [arm.workspace_high + margin - position, position - arm.workspace_low + margin]
         )
         outward = np.concatenate([jacobian, -jacobian])  # m/s towards each face
-        room = np.maximum(room - np.maximum(outward @ self._drift, 0), 0) / self._timestep
+        drift = np.maximum((outward @ self._since.T).max(axis=1), 0) * self._age
+        room = np.maximum(room - drift, 0) / self._timestep
         broken = outward @ velocities > room + TOLERANCE
         if not broken.any():
             return velocities

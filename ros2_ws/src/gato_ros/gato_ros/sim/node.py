@@ -26,6 +26,7 @@ from trajectory_msgs.msg import JointTrajectory
 import gato_sim
 from gato_ros.common import conversion, topics
 from gato_ros.common.cadence import NEWEST, CpuMeter, summary
+from gato_ros.common.guard import Guarded
 from gato_ros.common.ingest import Gripper
 from gato_ros.common.reading import trajectory_velocities, velocities_from
 from gato_ros.common.stopping import Stop
@@ -47,12 +48,13 @@ OUTCOMES = ("success_end", "success_ever", "success_strict")
 MAX_RESULTS = 100  # of the newest episodes in a message
 
 
-class SimNode(Node):
+class SimNode(Guarded, Node):
     """Topics and parameters are tabulated in docs/ros.md."""
 
     def __init__(self) -> None:
         super().__init__("sim_node")
         self.parameters = parameters = sim_parameters.declare_all(self)
+        self.keep_clock()
         self.env = gato_sim.load(
             parameters.task,
             seed=parameters.seed,

@@ -5,7 +5,6 @@ A process of its own: it can neither slow the control loop nor stop it.
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,8 @@ from rclpy.node import Node
 from std_msgs.msg import String
 
 from gato_core.data.storage import write_json
-from gato_ros.common import diagnostics, topics
+from gato_ros.common import diagnostics, reports, topics
+from gato_ros.common.guard import Guarded
 from gato_ros.common.parameters import declare
 from gato_ros.common.stopping import Stop
 from gato_sim.run.provenance import machine
@@ -34,11 +34,12 @@ def declare_all(node: Node) -> tuple[str, bool, bool]:
     )
 
 
-class StatusNode(Node):
+class StatusNode(Guarded, Node):
     """Listens to `diagnostics` and `episode`."""
 
     def __init__(self) -> None:
         super().__init__("status_node")
+        self.keep_clock()
         self._report_file, self._is_quiet, self._awaits_policy = declare_all(self)
         self._started = time.time()
         self._policy: dict = {}
@@ -50,13 +51,16 @@ class StatusNode(Node):
         self._beginning = self.create_timer(BEGIN_PERIOD, self._begin)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self._policy = diagnostics.values_of(message, "policy_node") or self._policy
+        policy = diagnostics.values_of(message, "policy_node")
+        if policy:
+            reports.check(policy, lambda values: line(values, {}))
+            self._policy = policy
 
     def _on_recorder(self, message: String) -> None:
-        self._recorder = json.loads(message.data)
+        self._recorder = reports.read(message.data)
 
     def _on_episode(self, message: String) -> None:
-        self._episode = json.loads(message.data)
+        self._episode = reports.read(message.data, lambda values: line({}, values))
 
     def _begin(self) -> None:
         """The first report: says to whoever started us that what happens from now on is heard."""
@@ -101,7 +105,9 @@ class StatusNode(Node):
 def line(policy: dict, episode: dict) -> str:
     """One line of at most about 100 characters for a terminal."""
     parts = []
-    if policy:
+    if policy.get("state") == "inactive":
+        parts = ["policy inactive"]
+    elif policy:
         latency = policy["latency_ms"].get("total", {"p50": 0.0, "p99": 0.0})
         num_missed = policy["num_missed"] + policy["num_late"]
         parts = [

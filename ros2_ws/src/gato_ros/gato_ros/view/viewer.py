@@ -5,7 +5,6 @@ A process of its own with best-effort subscriptions: it costs the control loop n
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -17,8 +16,10 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Float64MultiArray, String
 
 from gato_core.importers import pictures
-from gato_ros.common import camera_parameters, diagnostics, topics
+from gato_ros.common import camera_parameters, diagnostics, reports, topics
+from gato_ros.common.guard import Guarded
 from gato_ros.common.parameters import declare, refuse_unknown
+from gato_ros.common.reading import MAX_JOINTS
 from gato_ros.common.stopping import Stop
 from gato_ros.view import server as viewer_server
 from gato_sim.arm.sawyer import JOINT_HIGH, JOINT_LOW, JOINT_NAMES, JOINT_VELOCITY_LIMITS
@@ -26,7 +27,6 @@ from gato_sim.arm.sawyer import JOINT_HIGH, JOINT_LOW, JOINT_NAMES, JOINT_VELOCI
 LIMITS = {name: limits for name, *limits in zip(JOINT_NAMES, JOINT_LOW, JOINT_HIGH)}
 NEWEST = 200  # answers kept: 10 s at 20 Hz
 RATE_WINDOW = 2.0  # s
-MAX_TEXT = 100_000  # characters of a message that is shown
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,13 @@ def declare_all(node: Node) -> ViewerParameters:
     return parameters
 
 
-class ViewerNode(Node):
+class ViewerNode(Guarded, Node):
     """Topics and parameters are tabulated in docs/recording.md."""
 
     def __init__(self) -> None:
         super().__init__("viewer")
         self.parameters = declare_all(self)
+        self.keep_clock()
         self._board = viewer_server.Board()
         self._arrivals: dict[str, deque[float]] = {}
         self._joints: dict = {}
@@ -103,7 +104,10 @@ class ViewerNode(Node):
         self._arrived(topics.JOINT_STATES)
         self._unanswered = time.monotonic()
         velocities = message.velocity or [0.0] * len(message.name)
-        self._joints = self._joints | {  # parts of a robot may publish theirs apart
+        if len(message.name) > MAX_JOINTS:
+            raise ValueError(f"expected at most {MAX_JOINTS} names, got {len(message.name)}")
+        known = self._joints if len(self._joints) < MAX_JOINTS else {}
+        self._joints = known | {  # parts of a robot may publish theirs apart
             name: {"position": position, "velocity": velocity, "limits": LIMITS.get(name)}
             for name, position, velocity in zip(message.name, message.position, velocities)
         }
@@ -125,9 +129,8 @@ class ViewerNode(Node):
         self._board.note()
 
     def _on_text(self, attribute: str, message: String) -> None:
-        if len(message.data) <= MAX_TEXT:
-            setattr(self, attribute, json.loads(message.data))
-            self._board.note()
+        setattr(self, attribute, reports.read(message.data))
+        self._board.note()
 
     # What visitors are told, in the server's threads.
 
