@@ -109,7 +109,8 @@ def odd_policy_process(
 
     status: with which the process ends. overrides: parameters, with __ for a point.
     """
-    command = [sys.executable, str(Path(__file__).parents[1] / "bench/ros_odd_policy.py"), "--ros-args"]
+    program = Path(__file__).parents[1] / "bench/ros_odd_policy.py"
+    command = [sys.executable, str(program), "--ros-args"]
     command += ["--params-file", str(paths.find("config/stack.yaml"))]
     command += ["-r", f"__node:={name}"]
     given = LOOSE | {"checkpoint": str(checkpoint), "use_sim_time": use_sim_time}

@@ -105,6 +105,8 @@ def test_a_node_that_was_suspended_holds_first(moving):
     suspended = len(moving.commands)
     assert moving.commands[suspended - 1][1].any() and suspended - seen < 10
     os.kill(moving.process.pid, signal.SIGCONT)
-    assert ros_examples.eventually(lambda: len(moving.commands) > suspended)
-    assert not moving.commands[suspended][1].any()
+    assert ros_examples.eventually(lambda: len(moving.commands) > suspended + 1)
+    first = [v for _, v in moving.commands[suspended : suspended + 2]]
+    # one that was on its way when the process was suspended may come first
+    assert not all(v.any() for v in first), moving.commands[suspended - 2 :]
     moving.wait_until_moving()

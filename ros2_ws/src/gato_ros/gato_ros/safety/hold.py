@@ -89,13 +89,14 @@ class Hold:
             if self._phase == MOVING and self._left() <= 0:
                 self._expire()
                 return False
+            # not when it has left: the process may be suspended in between
+            self._sent_now, self._sent_wall = self._clocks.now(), self._clocks.wall()
             try:
                 send()
             except self._send_errors as error:
                 # a part of it may have left
                 self._begin_hold(f"command not sent: {error}")
                 return False
-            self._sent_now, self._sent_wall = self._clocks.now(), self._clocks.wall()
             self._phase, self._has_moved, self._reason = MOVING, True, ""
             return True
 
