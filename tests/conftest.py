@@ -3,6 +3,7 @@
     make test                             all but the long ones, in two processes
     make test-long                        the long ones, in one process
     pytest tests/core/test_model.py       these, in this process
+    make test ARGS="-n 0 -s tests/core"   these, in one process, with what they print
 
 Files go to the processes whole, so that what a module's fixture makes is made once. Two markers:
 

@@ -223,9 +223,13 @@ def test_smoothed_targets_sum_to_one_and_peak_at_the_label():
     assert targets.argmax(1).tolist() == list(range(1024))
 
 
-def test_narrow_smoothing_is_cross_entropy():
-    logits, label = torch.randn(7, 1025), torch.tensor([0, 1, 5, 400, 1000, 1022, 1023])
-    actions = torch.ones(7, dtype=torch.bool), (0, 1024)
+@pytest.mark.parametrize("first", [0, 70])
+def test_narrow_smoothing_is_cross_entropy(first):
+    """Wherever the actions' ids begin, with words before and after them."""
+    bins = torch.tensor([0, 1, 5, 400, 1000, 1022, 1023])
+    label = torch.cat([first + bins, torch.tensor([2, first + 1030])])
+    logits, is_action = torch.randn(9, first + 1100), torch.arange(9) < 7
+    actions = is_action, (first, first + 1024)
     hard = masked_loss(logits, label, *actions)
     torch.testing.assert_close(masked_loss(logits, label, *actions, smoothed_targets(0.01)), hard)
     torch.testing.assert_close(hard, torch.nn.functional.cross_entropy(logits, label))
