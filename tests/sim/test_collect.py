@@ -18,7 +18,9 @@ from gato_core.dataset import Dataset
 from gato_core.spec import Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
-from gato_sim.collect import CollectConfig, collect, demonstrate, main, trial
+from gato_sim.collect import collect, main
+from gato_sim.collect_config import CollectConfig, trial
+from gato_sim.demonstrations import demonstrate
 from gato_sim.domains.rgb_stacking import instructions, objects, suites
 from gato_sim.domains.rgb_stacking.tasks import ACTION
 from gato_training.run_log import origin

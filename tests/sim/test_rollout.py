@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gato_sim
-from gato_sim.collect import until_decided
+from gato_sim.demonstrations import until_decided
 from gato_sim.domains.rgb_stacking.benchmark import NUM_STEPS
 from gato_sim.domains.rgb_stacking.reward import STAGES
 from gato_sim.domains.rgb_stacking.stages import FAILURES, FELL, TOUCHED, failure, stage_curve

@@ -7,7 +7,8 @@ import pytest
 
 from gato_core import checkpoint
 from gato_core.model import PRESETS, Gato
-from gato_sim.collect import CollectConfig, demonstrate, trial
+from gato_sim.collect_config import CollectConfig, trial
+from gato_sim.demonstrations import demonstrate
 from gato_sim.domains.rgb_stacking.handover import (
     EXPERT_STEPS,
     MAX_POLICY_SHARE,
