@@ -60,10 +60,7 @@ class DemonstrationFile:
         name = arguments.get("env_name")
         self.task = name if isinstance(name, str) else ""
         self.demos = self._demos()
-        rewards = [
-            self.array(demo, "rewards").ravel() if self._has(demo, "rewards") else None
-            for demo in self.demos
-        ]
+        rewards = [self.rewards(demo) for demo in self.demos]
         flags = [self._flag(demo) for demo in self.demos]
         found = outcomes(flags, rewards, unknown_is_success, is_explicit=True)
         self.successes = found.successes
@@ -88,6 +85,12 @@ class DemonstrationFile:
             return stored[:]
         except (OSError, MemoryError, ValueError) as error:
             raise ValueError(f"{where}: damaged: {error}") from error
+
+    def rewards(self, demo: str) -> np.ndarray | None:
+        """(T,), None where there are none."""
+        if self._get(f"data/{demo}/rewards") is None:
+            return None
+        return self.array(demo, "rewards").ravel()
 
     def observations(self, demo: str) -> dict[str, h5py.Dataset]:
         """{name: stored numbers} of all that was observed; groups within groups joined by `/`."""
@@ -137,9 +140,6 @@ class DemonstrationFile:
             return list(group) if isinstance(group, self._group) else []
         except (KeyError, OSError, RuntimeError, ValueError) as error:
             raise ValueError(f"{self.path}: {place}: damaged: {error}") from error
-
-    def _has(self, demo: str, name: str) -> bool:
-        return self._get(f"data/{demo}/{name}") is not None
 
     def _numbers(self, place: str, depth: int) -> dict[str, h5py.Dataset]:
         found: dict[str, h5py.Dataset] = {}
@@ -256,6 +256,12 @@ def check(file: DemonstrationFile, spec: Spec) -> None:
         )
     for demo in file.demos:
         obs, length = file.observations(demo), len(file.array(demo, "actions"))
+        rewards = file.rewards(demo)
+        if rewards is not None and (len(rewards) != length or not np.isfinite(rewards).all()):
+            raise ValueError(
+                f"{file.path}: data/{demo}/rewards: expected {length} finite values, as many as "
+                f"actions, got {len(rewards)}, {int((~np.isfinite(rewards)).sum())} not finite"
+            )
         for name in file.names(demo, spec).values():
             if obs[name].shape[0] != length:
                 raise ValueError(
@@ -280,9 +286,8 @@ def episodes(file: DemonstrationFile, spec: Spec) -> Iterator[Episode]:
                 array = typed(_rows(array), modality, f"{file.path}: {demo}: {name}")
             observation[key] = array
         action = typed(_rows(file.array(demo, "actions")), spec.action, f"{file.path}: {demo}")
-        reward = np.zeros(len(action), np.float32)
-        if file._has(demo, "rewards"):
-            reward = float32(file.array(demo, "rewards").ravel())
+        rewards = file.rewards(demo)
+        reward = np.zeros(len(action), np.float32) if rewards is None else float32(rewards)
         yield Episode(
             observation | spec.words(file.task, len(action)),
             action,

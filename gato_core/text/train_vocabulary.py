@@ -137,26 +137,34 @@ def train(config: VocabularyConfig) -> dict:
 
 def train_model(lines: list[str], num_pieces: int) -> bytes:
     """The serialized model. The same lines give the same bytes."""
+    if not lines:
+        raise ValueError("text: expected at least two lines of prose, one to measure on, got fewer")
     model = io.BytesIO()
-    SentencePieceTrainer.train(
-        sentence_iterator=itertools.chain(lines, robot_lines(ROBOT_SHARE * _num_bytes(lines))),
-        model_writer=model,
-        model_type="bpe",
-        vocab_size=num_pieces,
-        normalization_rule_name="identity",
-        add_dummy_prefix=False,
-        remove_extra_whitespaces=False,
-        byte_fallback=True,
-        split_digits=True,
-        character_coverage=0.9999,
-        user_defined_symbols=["\n"],
-        unk_id=UNKNOWN,
-        eos_id=END,
-        pad_id=PADDING,
-        bos_id=-1,
-        num_threads=1,
-        minloglevel=2,
-    )
+    try:
+        SentencePieceTrainer.train(
+            sentence_iterator=itertools.chain(lines, robot_lines(ROBOT_SHARE * _num_bytes(lines))),
+            model_writer=model,
+            model_type="bpe",
+            vocab_size=num_pieces,
+            normalization_rule_name="identity",
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            byte_fallback=True,
+            split_digits=True,
+            character_coverage=0.9999,
+            user_defined_symbols=["\n"],
+            unk_id=UNKNOWN,
+            eos_id=END,
+            pad_id=PADDING,
+            bos_id=-1,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except (RuntimeError, OverflowError, TypeError) as error:  # SentencePiece has these alone
+        reason = str(error).rsplit("] ", 1)[-1]
+        raise ValueError(
+            f"num_pieces: expected what this text gives, got {num_pieces}: {reason}"
+        ) from error
     return model.getvalue()
 
 

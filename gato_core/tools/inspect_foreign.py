@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from gato_core.data import features
+from gato_core.data.features import ACTION, REWARD
 from gato_core.data.folder import EpisodeFiles
 from gato_core.importers import lerobot, robomimic
 
@@ -24,12 +25,15 @@ def inspect_lerobot(path: Path) -> dict:
     _, warnings = lerobot.draft_spec(files, SIZE)
     table = files.info["features"]
     cameras = [name for name in table if lerobot.is_camera(table[name])]
-    problems = [text for i in range(len(files.rows)) for text in _unreadable(files, i, cameras)]
+    problems = [line for line in warnings if line.startswith(f"{ACTION}: ")]  # always used
+    problems += [text for i in range(len(files.rows)) for text in _unreadable(files, i, cameras)]
+    if REWARD in table and not np.isfinite(files.column(REWARD)).all():
+        problems.append(f"{REWARD}: expected finite values, got NaN or infinity")
     return {
         "kind": "lerobot",
         "sound": not problems,
         "problems": problems,
-        "warnings": files.warnings + warnings,
+        "warnings": files.warnings + [line for line in warnings if line not in problems],
         "episodes": len(files.rows),
         "successes": sum(row["gato/success"] for row in files.rows),
         "timesteps": sum(row["length"] for row in files.rows),
@@ -45,7 +49,7 @@ def inspect_demonstrations(path: Path) -> dict:
     """Counts, names and shapes of a robomimic file. Raises as DemonstrationFile does."""
     with robomimic.DemonstrationFile(path) as file:
         spec, warnings = robomimic.draft_spec(file, SIZE)
-        problems = []
+        problems = [line for line in warnings if line.startswith(f"{ACTION}: ")]  # always used
         try:
             robomimic.check(file, spec)
         except ValueError as error:
@@ -56,7 +60,7 @@ def inspect_demonstrations(path: Path) -> dict:
             "kind": "hdf5",
             "sound": not problems,
             "problems": problems,
-            "warnings": file.warnings + warnings,
+            "warnings": file.warnings + [line for line in warnings if line not in problems],
             "episodes": len(file.demos),
             "successes": sum(file.successes),
             "timesteps": sum(lengths),

@@ -75,7 +75,11 @@ def test_failures_by_their_attribute_are_failures_all_of_them(tmp_path):
         ((0, 0, 0), [False] * 3, "got rewards from 0 to 0: counted as failures"),
         ((0.2, 0.9, 0.4), [False] * 3, "got rewards from 0.2 to 0.9: counted as failures"),
         ((-1, -1, 0), [False] * 3, "got rewards from -1 to 0: counted as failures"),
-        ((1, 0, np.nan), None, "reward: expected finite values"),
+        (
+            (1, 0, np.nan),
+            None,
+            "rewards: expected 10 finite values, as many as actions, got 10, 10 not",
+        ),
     ],
 )
 def test_only_sparse_rewards_tell_success(tmp_path, capsys, rewards, expected, words):
@@ -183,6 +187,16 @@ def test_what_no_file_should_hold_is_refused_by_name(tmp_path, changes, words):
 def test_a_demonstration_without_what_the_spec_wants_is_refused(tmp_path):
     path = demos(tmp_path / "d.hdf5", change=not_there)
     with pytest.raises(ValueError, match=r"demo_1: unlike the Spec:\n  eef_pos: expected one of"):
+        converted(path)
+
+
+def test_nan_in_an_action_is_seen_before_conversion(tmp_path):
+    def change(data):
+        data["demo_1/actions"][3, 1] = np.nan
+
+    path = demos(tmp_path / "d.hdf5", change=change)
+    assert "action: 1: NaN or infinite in 1 of 30" in " ".join(inspect(path)["problems"])
+    with pytest.raises(ValueError, match=r"demo_1.*action: expected finite.*timestep 3 \(b\)"):
         converted(path)
 
 
