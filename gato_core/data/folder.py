@@ -211,9 +211,11 @@ class EpisodeFiles:
                 f"{where}: frame_index: expected whole numbers that follow each other, got "
                 f"{frame[step]} and then {frame[step + 1]}"
             )
-        time, fps = time.astype(np.float64), self.info["fps"]
+        fps = self.info["fps"]
+        # float32 is coarse far from 0, where nothing may tell frames apart any more
+        coarse = 2 * float(np.spacing(np.abs(time.astype(np.result_type(time, np.float32))).max()))
+        time, slack = time.astype(np.float64), TOLERANCE / fps + min(coarse, 0.3 / fps)
         expected = time[0] + np.arange(len(time)) / fps
-        slack = TOLERANCE / fps + 2 * np.spacing(np.float32(np.abs(time).max()))
         if not (np.abs(time - expected) <= slack).all():  # also for NaN
             spacing = float(np.median(np.diff(time))) if len(time) > 1 else float("nan")
             raise ValueError(

@@ -199,8 +199,9 @@ def _row(path: Path, row: dict) -> dict:
     where = f"{path}: episode {index}"
     _whole(where, "length", row.get("length"), 1)
     tasks = row.get("tasks")
-    tasks = [tasks] if isinstance(tasks, str) else tasks if tasks is not None else []
-    if not (isinstance(tasks, list) and all(isinstance(task, str) for task in tasks)):
+    tasks = tasks if isinstance(tasks, list) else [tasks]
+    tasks = [task for task in tasks if task is not None]
+    if not all(isinstance(task, str) for task in tasks):
         raise ValueError(f"{where}: tasks: expected a list of texts, got {row['tasks']!r}")
     row = row | {"tasks": tasks, "gato/task": TASK_SEPARATOR.join(filter(None, tasks))}
     for key, (kind, usual) in _OURS.items():

@@ -37,12 +37,13 @@ def outcomes(
     if any(said) or (said and is_explicit):
         successes = [unknown_is_success if flag is None else flag for flag in flags]
         missing = len(flags) - len(said)
-        some = f"success: {missing} of {len(flags)} episodes have no flag: {unknown}"
+        some = f"success: {missing} of {len(flags)} episodes say nothing: {unknown}"
         return Outcomes(successes, some if missing else "")
     if present:
         values = np.concatenate(present)
         if np.isin(values, (0, 1)).all() and values.any():
-            return Outcomes([r is not None and bool(np.any(r == 1)) for r in rewards], "")
+            flags = [None if reward is None else bool(np.any(reward == 1)) for reward in rewards]
+            return outcomes(flags, [], unknown_is_success, is_explicit=True)
         told = f"rewards from {values.min():.4g} to {values.max():.4g}"
     elif said:
         told = "flags that are never set"

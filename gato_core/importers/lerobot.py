@@ -29,7 +29,8 @@ BLOCK = 64  # frames of a video decoded at a time, at their full size
 def draft_spec(files: EpisodeFiles, image_size: int) -> tuple[Spec, list[str]]:
     """A Spec with all cameras, all vectors `observation.*` and the action, and what to know of it.
 
-    See draft_spec.py. Raises ValueError where there is no action or no observation.
+    See draft_spec.py. What cannot be read is left out, with a warning.
+    Raises ValueError where there is no action or no observation.
     """
     table = files.info["features"]
     warnings: list[str] = []
@@ -37,14 +38,17 @@ def draft_spec(files: EpisodeFiles, image_size: int) -> tuple[Spec, list[str]]:
     if ACTION not in table:
         raise ValueError(f"{files.root}: expected a feature {ACTION}, got {sorted(table)}")
     for name, feature in table.items():
-        if is_camera(feature):
-            files.check_cameras([name])
-            height, width, _ = picture(files, 0, name, 0).shape
-            observation[_camera_key(table, name)] = draft.image(height, width, image_size)
-        elif name.startswith(OBSERVATION) and _is_vector(feature):
-            observation[name.removeprefix(OBSERVATION)] = _drafted(files, name, warnings)
-        elif name != ACTION and name not in features.SCALARS:
-            warnings.append(f"{name}: {feature['dtype']} {feature['shape']}: left out")
+        try:
+            if is_camera(feature):
+                files.check_cameras([name])
+                height, width, _ = picture(files, 0, name, 0).shape
+                observation[_camera_key(table, name)] = draft.image(height, width, image_size)
+            elif name.startswith(OBSERVATION) and _is_vector(feature):
+                observation[name.removeprefix(OBSERVATION)] = _drafted(files, name, warnings)
+            elif name != ACTION and name not in features.SCALARS:
+                warnings.append(f"{name}: {feature['dtype']} {feature['shape']}: left out")
+        except ValueError as error:  # the Spec may do without it
+            warnings.append(f"{name}: left out: {error}")
     action = _drafted(files, ACTION, warnings)
     return Spec(observation, action, 1 / files.info["fps"]), warnings
 

@@ -2,7 +2,7 @@
 
     data                        attribute env_args: JSON with env_name and env_kwargs.control_freq
                                 (robosuite), or sim_args.dt and sim_args.decimation (Isaac Lab)
-    data/demo_<i>               attribute success, if somebody says it
+    data/demo_<i>               attribute success, or an array of it, if somebody says it
     data/demo_<i>/actions       (T, A)
     data/demo_<i>/rewards       (T,), may be missing
     data/demo_<i>/obs/<name>    (T, ...): pictures uint8 (T, height, width, 3), or vectors
@@ -197,9 +197,14 @@ class DemonstrationFile:
         return arguments or {}
 
     def _flag(self, demo: str) -> bool | None:
-        """The attribute `success` of a demonstration: a bool, 0 or 1, or their names."""
+        """The attribute `success` of a demonstration, or an array that is true once; else None.
+
+        A bool, 0 or 1, or their names.
+        """
         where = f"{self.path}: data/{demo}: attribute success"
         value = self._attribute(self._get(f"data/{demo}"), "success", where)
+        if value is None and self._get(f"data/{demo}/success") is not None:
+            return bool(np.nan_to_num(self.array(demo, "success")).any())
         if value is None:
             return None
         value = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
@@ -223,19 +228,21 @@ def draft_spec(file: DemonstrationFile, image_size: int) -> tuple[Spec, list[str
     vectors: dict[str, list[np.ndarray]] = {}
     observation: dict[str, Modality] = {}
     left_out: dict[str, str] = {}
-    for demo in file.demos:
+    seen = {demo: file.observations(demo) for demo in file.demos}
+    shared = set.intersection(*map(set, seen.values()))
+    for demo, stored_by_name in seen.items():
         vectors.setdefault("action", []).append(_rows(file.array(demo, "actions")))
-        for name, stored in file.observations(demo).items():
-            if _is_camera(stored):
+        for name, stored in stored_by_name.items():
+            if name not in shared:
+                left_out[name] = "not in every demonstration"
+            elif _is_camera(stored):
                 key = f"{name.removesuffix('_image')}/pixels"
                 observation[key] = draft.image(stored.shape[1], stored.shape[2], image_size)
             elif len(stored.shape) < 4:
                 vectors.setdefault(name, []).append(_rows(file.array(demo, f"obs/{name}")))
             else:
-                left_out[name] = f"{stored.dtype} {stored.shape[1:]}"
-    warnings = [
-        f"{name}: neither picture nor vector: {kind}: left out" for name, kind in left_out.items()
-    ]
+                left_out[name] = f"neither picture nor vector: {stored.dtype} {stored.shape[1:]}"
+    warnings = [f"{name}: {reason}: left out" for name, reason in left_out.items()]
     drafted = {}
     for name, parts in vectors.items():
         sizes = sorted({part.shape[1] for part in parts})

@@ -13,6 +13,7 @@ from gato_core.data.features import ACTION, STATE, state_slices
 from gato_core.data.identity import repeated
 from gato_core.data.metadata import read_history
 from gato_core.dataset import Dataset
+from gato_core.episode import Episode
 from gato_core.importers.admission import CLIPPED_TOO_MANY
 from gato_core.spec import Continuous, Image, summary
 
@@ -143,18 +144,30 @@ def _dimensions(key: str, modality: Continuous, values: np.ndarray) -> dict[str,
 
 
 def _check_images(dataset: Dataset) -> list[str]:
-    """Reads every episode, which verifies checksums and numbers, and decodes one of its frames."""
+    """Reads every episode, which verifies checksums and numbers, and decodes one of its frames.
+
+    Of a video the first and the last, too: these are what another episode's times would miss.
+    """
     problems = []
+    table = dataset.info["features"].values()
+    is_video = any(feature["dtype"] == "video" for feature in table)
     for i, length in enumerate(dataset.lengths.tolist()):
+        middle = length // 2
         try:
-            episode = dataset.read(i, length // 2, length // 2 + 1)
+            for t in sorted({0, middle, length - 1}) if is_video else [middle]:
+                episode = dataset.read(i, t, t + 1)
+                problems += _blank(dataset, i, t, episode) if t == middle else []
         except ValueError as error:
             problems.append(str(error))
-            continue
-        for key, modality in dataset.spec.observation.items():
-            if isinstance(modality, Image) and episode.observation[key].std() == 0:
-                problems.append(f"episode {i}: {key}: blank image at timestep {length // 2}")
     return problems
+
+
+def _blank(dataset: Dataset, i: int, t: int, episode: Episode) -> list[str]:
+    return [
+        f"episode {i}: {key}: blank image at timestep {t}"
+        for key, modality in dataset.spec.observation.items()
+        if isinstance(modality, Image) and episode.observation[key].std() == 0
+    ]
 
 
 def _spread(values: np.ndarray) -> dict[str, int]:

@@ -17,7 +17,7 @@ SIZE = 16  # of a draft's pictures: any that there is
 
 
 def inspect_lerobot(path: Path) -> dict:
-    """Counts and features of another's folder; every number and a picture an episode are read.
+    """Counts and features of another's folder; every number and three pictures an episode are read.
 
     Raises as EpisodeFiles does.
     """
@@ -26,7 +26,14 @@ def inspect_lerobot(path: Path) -> dict:
     table = files.info["features"]
     cameras = [name for name in table if lerobot.is_camera(table[name])]
     problems = [line for line in warnings if line.startswith(f"{ACTION}: ")]  # always used
-    problems += [text for i in range(len(files.rows)) for text in _unreadable(files, i, cameras)]
+    for name in cameras:
+        try:
+            files.check_cameras([name])
+            problems += [
+                text for i in range(len(files.rows)) for text in _unreadable(files, i, name)
+            ]
+        except ValueError as error:
+            problems.append(str(error))
     if REWARD in table and not np.isfinite(files.column(REWARD)).all():
         problems.append(f"{REWARD}: expected finite values, got NaN or infinity")
     return {
@@ -72,18 +79,17 @@ def inspect_demonstrations(path: Path) -> dict:
         }
 
 
-def _unreadable(files: EpisodeFiles, i: int, cameras: list[str]) -> list[str]:
-    problems = []
-    middle = files.rows[i]["length"] // 2
-    for name in cameras:
+def _unreadable(files: EpisodeFiles, i: int, name: str) -> list[str]:
+    """What is wrong with the first, the middle or the last picture of an episode."""
+    length = files.rows[i]["length"]
+    for t in sorted({0, length // 2, length - 1}):
         try:
-            picture = lerobot.picture(files, i, name, middle)
+            picture = lerobot.picture(files, i, name, t)
         except ValueError as error:
-            problems.append(str(error))
-            continue
-        if np.ptp(picture) == 0:
-            problems.append(f"episode {i}: {name}: blank image at timestep {middle}")
-    return problems
+            return [str(error)]
+        if t == length // 2 and np.ptp(picture) == 0:
+            return [f"episode {i}: {name}: blank image at timestep {t}"]
+    return []
 
 
 def _told(feature: Mapping) -> str:

@@ -33,6 +33,10 @@ SIDE_OF_DRAFT = 64
 FRAME = np.concatenate([np.arange(n) for n in LENGTHS])
 
 
+SWAPPED = [
+    {f"videos/{TOP}/from_timestamp": 1.2, f"videos/{TOP}/to_timestamp": 2.4},
+    {f"videos/{TOP}/from_timestamp": 0.0, f"videos/{TOP}/to_timestamp": 1.0},
+]
 ORDERS = (
     [*range(12, 22), *range(12)],
     [*range(22)][::-1],
@@ -109,6 +113,7 @@ def test_a_trimmed_episode_shows_the_frames_of_its_timestamps(tmp_path, camera):
         ({"columns": {"timestamp": FRAME / (2 * FPS)}}, "timestamp: expected 0.1 s"),
         ({"columns": {"timestamp": FRAME / FPS * 1.02}}, "timestamp: expected 0.1 s"),
         ({"columns": {"timestamp": np.where(FRAME == 4, np.nan, FRAME / FPS)}}, "timestamp: exp"),
+        ({"columns": {"timestamp": np.float32(1.7e9 + FRAME / FPS)}}, "timestamp: expected 0.1 s"),
         ({"columns": {"timestamp": np.zeros(22)}}, "timestamp: expected 0.1 s"),
         ({"columns": {"timestamp": np.where(FRAME > 5, FRAME + 9, FRAME) / FPS}}, "timestamp: exp"),
         ({"columns": {"frame_index": FRAME // 2}}, "frame_index: expected whole numbers"),
@@ -145,6 +150,7 @@ def test_columns_that_contradict_each_other_are_refused(tmp_path, changes, words
         ({"without": (f"videos/{TOP}/from_timestamp",)}, "from_timestamp: expected seconds"),
         ({"info": {"video_path": None}}, "video_path: expected a path"),
         ({"columns": {"timestamp": np.arange(22) / FPS}}, "of the video, got 1.2000 to 2.1000 s"),
+        ({"rows": SWAPPED}, "file-000.mp4: expected a frame at 2."),
     ],
 )
 def test_a_video_without_the_times_of_its_episodes_is_refused(tmp_path, changes, words):
@@ -154,8 +160,15 @@ def test_a_video_without_the_times_of_its_episodes_is_refused(tmp_path, changes,
 
 @pytest.mark.parametrize(
     ("tasks", "expected"),
-    [("fold it", "fold it"), ([], "pour"), (None, "pour"), ([""], "pour"), (["a", "b"], "a; b")],
-)
+    [
+        ("fold it", "fold it"),
+        ([], "pour"),
+        (None, "pour"),
+        ([None], "pour"),
+        ([""], "pour"),
+        (["a", "b"], "a; b"),
+    ],
+)  # fmt: skip
 def test_tasks_are_texts_lists_or_numbers_of_texts(tmp_path, tasks, expected):
     """A text lost all but its first letter, and an empty list ended in a traceback."""
     root = odd_lerobot(tmp_path / "d", rows=[{"tasks": tasks}] * 2)
@@ -332,6 +345,15 @@ def test_a_draft_names_all_vectors_and_what_it_leaves_out(tmp_path):
     assert list(spec.observation) == ["state", "top/pixels", "wrench"]
     assert warnings == ["observation.note: string [1]: left out"]
     assert converted(root, spec).episode(0).observation["wrench"][0].tolist() == [1, 2, 3]
+
+
+def test_a_feature_that_cannot_be_read_is_left_out_of_a_draft(tmp_path):
+    """Named in info.json and not in the data, it kept the rest from being drafted."""
+    root = odd_lerobot(tmp_path / "d", features={"observation.effort": vector(None, 3)})
+    spec, warnings = lerobot.draft_spec(EpisodeFiles(root), SIDE_OF_DRAFT)
+    assert list(spec.observation) == ["state", "top/pixels"]
+    assert any(line.startswith("observation.effort: left out: ") for line in warnings)
+    assert converted(root).num_episodes == 2
 
 
 def test_gaps_in_the_numbers_of_episodes_are_told(tmp_path):

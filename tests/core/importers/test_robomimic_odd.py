@@ -62,6 +62,22 @@ def test_success_is_the_attribute_of_each_demonstration(tmp_path, flags):
     assert dataset.successes.tolist() == [True, False, True]
 
 
+def test_success_may_be_an_array_and_its_absence_is_told(tmp_path, capsys):
+    def change(data):
+        data["demo_0/success"] = np.arange(10) == 9
+        data["demo_1/success"] = np.zeros(10, bool)
+
+    path = demos(tmp_path / "d.hdf5", change=change)
+    assert converted(path).successes.tolist() == [True, False, False]
+    assert "success: 1 of 3 episodes say nothing: counted as failures" in capsys.readouterr().err
+
+
+def test_a_demonstration_without_rewards_among_sparse_ones_is_unknown(tmp_path, capsys):
+    path = demos(tmp_path / "d.hdf5", rewards=(1, 0, 1), change=lambda d: d.pop("demo_2/rewards"))
+    assert converted(path, unknown_is_success=True).successes.tolist() == [True, False, True]
+    assert "1 of 3 episodes say nothing: counted as successes" in capsys.readouterr().err
+
+
 def test_failures_by_their_attribute_are_failures_all_of_them(tmp_path):
     path = demos(tmp_path / "d.hdf5", success=(False,) * 3)
     assert not converted(path, unknown_is_success=True).successes.any()
@@ -230,12 +246,16 @@ def test_observations_in_groups_and_actions_of_one_number(tmp_path):
         for i in range(3):
             data[f"demo_{i}/obs/arm/angle"] = np.full(10, float(i))
             data[f"demo_{i}/obs/depth"] = np.zeros((10, 4, 4, 1))
+        data["demo_0/obs/note"] = np.zeros((10, 1))
 
     path = demos(tmp_path / "d.hdf5", change=change)
     with DemonstrationFile(path) as file:
         spec, warnings = draft_spec(file, 16)
     assert list(spec.observation) == ["arm/angle", "eef_pos"]
-    assert warnings == ["depth: neither picture nor vector: float64 (4, 4, 1): left out"]
+    assert warnings == [
+        "depth: neither picture nor vector: float64 (4, 4, 1): left out",
+        "note: not in every demonstration: left out",
+    ]
     text = json.dumps(spec.to_dict()).replace('"?"', '"rad"')
     (tmp_path / "arm.json").write_text(text)
     convert(ConvertConfig(path, tmp_path / "out", spec=tmp_path / "arm.json"))
