@@ -75,20 +75,20 @@ class Writer:
         self.write_message("joint_states", time, message)
 
     def picture(self, time: float, stamp: float) -> None:
-        pixels = picture(stamp)
-        if self._connections["wrist/image_raw"].msgtype.endswith("CompressedImage"):
-            message = self.compressed(stamp)
-        else:
-            message = TYPES.types["sensor_msgs/msg/Image"](
-                header=self._header(stamp),
-                height=48,
-                width=96,
-                encoding="bgr8",
-                is_bigendian=0,
-                step=288,
-                data=pixels[:, :, ::-1].reshape(-1),
-            )
+        is_compressed = self._connections["wrist/image_raw"].msgtype.endswith("CompressedImage")
+        message = self.compressed(stamp) if is_compressed else self.image(stamp)
         self.write_message("wrist/image_raw", time, message)
+
+    def image(self, stamp: float) -> object:
+        return TYPES.types["sensor_msgs/msg/Image"](
+            header=self._header(stamp),
+            height=48,
+            width=96,
+            encoding="bgr8",
+            is_bigendian=0,
+            step=288,
+            data=picture(stamp)[:, :, ::-1].reshape(-1),
+        )
 
     def compressed(self, stamp: float) -> object:
         return TYPES.types["sensor_msgs/msg/CompressedImage"](

@@ -129,8 +129,8 @@ def _of_one_channel(
     is_picture = encoding in _KNOWN or (not is_transport and grey.dtype == np.uint8)
     if not is_picture:
         raise ValueError(
-            f"compressed image: expected colour, grey of 8 bits, or one of {sorted(_KNOWN)}, got "
-            f"one channel of {8 * grey.itemsize} bits (format {described[:MAX_NAME]!r}): depth?"
+            f"compressed image: expected colour or grey of 8 bits, got one channel of "
+            f"{8 * grey.itemsize} bits (format {described[:MAX_NAME]!r}): depth?"
         )
     if grey.dtype == np.uint16:
         grey = (grey >> 8).astype(np.uint8)

@@ -127,7 +127,8 @@ def _joint_names(times: Times) -> list[str]:
 
 
 def _check_pictures(bag: Bag) -> tuple[list[str], list[str]]:
-    """Pictures that cannot be read: a problem of a camera that our recorder noted, else a hint."""
+    """Pictures that cannot be read: all of a topic may be depth, which is a hint; but some of many,
+    or those of a camera that our recorder noted, are a problem."""
     cameras = set(bag.noted("topics", {}).values())
     wanted = {name: range(bag.counts[name]) for name, t in bag.topics.items() if t in IMAGES}
     bad: dict[str, list[str]] = {}
@@ -144,8 +145,9 @@ def _check_pictures(bag: Bag) -> tuple[list[str], list[str]]:
         topic: f"{topic}: {len(found)} pictures cannot be read, the first: {found[0]}"
         for topic, found in bad.items()
     }
-    problems = [line for topic, line in lines.items() if topic in cameras]
-    return problems, [line for topic, line in lines.items() if topic not in cameras]
+    readable = {topic for topic in bad if len(bad[topic]) < bag.counts[topic]}
+    problems = [line for topic, line in lines.items() if topic in cameras | readable]
+    return problems, [line for topic, line in lines.items() if line not in problems]
 
 
 def _check_gaps(name: str, times: Times) -> list[str]:

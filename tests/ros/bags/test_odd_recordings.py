@@ -129,8 +129,10 @@ def test_a_clock_may_begin_at_zero(tmp_path):
 
 
 def test_a_clock_that_stands_at_zero_first_is_no_second_publisher(tmp_path):
-    path = write(tmp_path / "bag", start=0, stamped=lambda time: max(0.0, time - 0.1))
-    assert converted(path).lengths.tolist() == [78]
+    path = write(tmp_path / "bag", start=0, stamped=lambda time: max(0.0, time - 1))
+    assert converted(path).lengths.tolist() == [60]
+    words = "/joint_states: 50 of 200 messages bear the stamp of the one before"
+    assert any(line.startswith(words) for line in inspect(path)["warnings"])
 
 
 @pytest.mark.parametrize("stream", ["joints", "all", "all from then on"])
@@ -180,6 +182,27 @@ def test_two_publishers_of_the_same_joints_are_refused(tmp_path, later, every, n
         converted(path)
     (problem,) = inspect(path)["problems"]
     assert "expected one publisher of ['elbow', 'shoulder', 'wrist'], got two" in problem
+
+
+def test_joint_states_without_stamps_are_named(tmp_path):
+    path = write(tmp_path / "bag", start=0, stamped=lambda time: 0.0)
+    with pytest.raises(ValueError, match="joint_states: expected a stamp in each header, got 0"):
+        converted(path)
+    assert inspect(path)["problems"] == ["/joint_states: 200 of 200 messages bear no stamp"]
+
+
+def test_a_picture_that_cannot_be_read_is_found_by_inspect_and_refused(tmp_path):
+    def more(writer, time, stamp):
+        if time == 2.0:
+            message = writer.image(stamp + 0.05)
+            message.encoding = "yuv422"
+            writer.write_message("wrist/image_raw", time, message)
+
+    path = write(tmp_path / "bag", more=more)
+    with pytest.raises(ValueError, match=r"at 1700000002.050 s: wrist: image encoding: .*yuv422"):
+        converted(path)
+    (problem,) = inspect(path)["problems"]
+    assert "/wrist/image_raw: 1 pictures cannot be read, the first: image encoding" in problem
 
 
 def test_a_publisher_that_repeats_the_other_is_none(tmp_path):
