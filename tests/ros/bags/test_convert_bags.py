@@ -68,7 +68,7 @@ def test_recordings_say_their_objects_or_count_as_unknown(tmp_path):
     dataset = Dataset(tmp_path / "data")
     infos = [dataset.episode(i).info for i in range(2)]
     assert [{k: info[k] for k in shown if k in info} for info in infos] == [shown, {}]
-    (part,) = origin.data(["data"], [dataset])
+    (part,) = origin.data([dataset])
     assert part["triplets"] == ["mastery"] and part["episodes_of_unknown_triplets"] == 1
     with pytest.raises(ValueError, match="trained on the test triplets"):
         seen.check_unseen({"data": [part]}, tmp_path)
