@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ from gato_core import checkpoint
 from gato_core.dataset import Dataset
 from gato_core.deploy import onnx
 from gato_core.deploy.packed import pack
+from gato_core.embodiment import ActionMode, Embodiment
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Continuous, Image, Spec
@@ -57,7 +58,9 @@ class Options:
     yardstick: Path | None = None
     before: Path | None = None
     """Another checkout of this repository, to compare the step of a checkpoint with."""
-    action_mode: str = "autoregressive"
+    embodiment: str | None = None
+    """Which of the checkpoint's, where there are several."""
+    action_mode: ActionMode = "autoregressive"
     context_timesteps: int = 4
     num_steps: int = 30
     num_compared: int = 200
@@ -77,23 +80,23 @@ def yardstick_robot() -> Spec:
     return Spec(cameras | {"values": vector(20)}, vector(5), 0.05)
 
 
-def ways(model: Gato, spec: Spec, options: Options) -> dict[str, Policy]:
+def ways(model: Gato, body: Embodiment, options: Options) -> dict[str, Policy]:
     """Policies by the way they run one model."""
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    tokenizer = Tokenizer(body, model.config.vocabulary)
 
     def packed(dtype: torch.dtype) -> GatoPolicy:
-        return GatoPolicy.of(pack(copy.deepcopy(model).to(dtype)), tokenizer)
+        return GatoPolicy.of(pack(copy.deepcopy(model).to(dtype)), tokenizer, temperature=0.0)
 
     policies: dict[str, Policy] = {
-        "float32": GatoPolicy.of(model, tokenizer),
+        "float32": GatoPolicy.of(model, tokenizer, temperature=0.0),
         "float32, packed": packed(torch.float32),
         "bfloat16, packed": packed(torch.bfloat16),
     }
     if options.onnx:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "model.onnx"
-            onnx.export(model, spec, file)
-            policies["onnx float32"] = onnx.load(file, threads=options.threads)
+            onnx.export(model, body, file)
+            policies["onnx float32"] = onnx.load(file, threads=options.threads, temperature=0.0)
     return policies
 
 
@@ -179,18 +182,16 @@ def load_yardstick(path: Path, threads: int) -> dict[str, Callable[[], object]]:
     return {f"yardstick {name}": module.Ref(dtype).step for name, dtype in dtypes.items()}
 
 
-def subject(options: Options) -> tuple[Gato, Spec]:
+def subject(options: Options) -> tuple[Gato, Embodiment]:
     """The model in float32, and its robot."""
     if options.checkpoint is not None:
         loaded = checkpoint.load(options.checkpoint)
-        return loaded.model, loaded.spec
+        return loaded.model, loaded.embodiment(options.embodiment)
     context, spec = options.context_timesteps, robot(64)
     if options.yardstick is not None:
         context, spec = YARDSTICK_CONTEXT, yardstick_robot()
-    config = replace(
-        preset(options.preset), context_timesteps=context, action_mode=options.action_mode
-    )
-    return Gato(config), spec
+    body = Embodiment("robot", spec, context, options.action_mode)
+    return Gato(preset(options.preset)), body
 
 
 def main() -> None:
@@ -201,11 +202,12 @@ def main() -> None:
             raise SystemExit("--before: expected a --checkpoint that both load, got none")
         print(json.dumps(compare(options.checkpoint, options.before, options.num_steps)))
         return
-    model, spec = subject(options)
-    policies = ways(model, spec, options)
+    model, body = subject(options)
+    spec = body.spec
+    policies = ways(model, body, options)
     agreed = agreement(policies, spec, options) if options.dataset else {}
     source = observations(spec, None)
-    for _ in range(model.config.context_timesteps + 2):
+    for _ in range(body.context_timesteps + 2):
         observation = next(source)
         for policy in policies.values():
             policy.step(observation)
@@ -220,8 +222,8 @@ def main() -> None:
         )
         print("" if row["agreement"] is None else f"agreement {row['agreement']:.3f}")
     what = {"model": str(options.checkpoint or options.preset), "tokens": spec.tokens_per_timestep}
-    what |= {"action_mode": model.config.action_mode}
-    what |= {"context_timesteps": model.config.context_timesteps}
+    what |= {"action_mode": body.action_mode}
+    what |= {"context_timesteps": body.context_timesteps}
     print(json.dumps(hardware("cpu", options.threads) | what | {"ms": results}))
 
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import tyro
 
 from gato_core.deploy.cuda_graph import CapturedStep
+from gato_core.embodiment import ActionMode, Embodiment
 from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, Policy
 from gato_core.spec import Spec
@@ -37,7 +38,7 @@ class Options:
     """What to measure."""
 
     presets: tuple[str, ...] = ("79m", "364m", "1.2b")
-    action_modes: tuple[str, ...] = ("autoregressive", "parallel")
+    action_modes: tuple[ActionMode, ...] = ("autoregressive", "parallel")
     context_timesteps: int = 6
     image_size: int = 128
     """Two cameras of 128x128 are the paper's 64 patches each; 149 tokens a timestep."""
@@ -54,10 +55,12 @@ def actions(policy: Policy, spec: Spec, num_steps: int) -> np.ndarray:
     return taken
 
 
-def rows(name: str, model: Gato, spec: Spec, machine: Machine, options: Options) -> list[dict]:
+def rows(
+    name: str, model: Gato, body: Embodiment, machine: Machine, options: Options
+) -> list[dict]:
     """Percentiles of each way to run one model, and how many times sooner than eager it is."""
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
-    roofline_ms = 1e3 * sum(each.seconds(machine) for each in passes(model, spec))
+    spec, tokenizer = body.spec, Tokenizer(body, model.config.vocabulary)
+    roofline_ms = 1e3 * sum(each.seconds(machine) for each in passes(model, body))
     num_before = 3 * options.context_timesteps
     found: list[dict] = []
     expected = None
@@ -71,7 +74,7 @@ def rows(name: str, model: Gato, spec: Spec, machine: Machine, options: Options)
         taken = actions(policy, spec, num_before)
         expected = taken if expected is None else expected
         ms = measure(policy, spec, options.num_steps, num_before)["step"]
-        row = {"preset": name, "action_mode": model.config.action_mode, "way": way, "ms": ms}
+        row = {"preset": name, "action_mode": body.action_mode, "way": way, "ms": ms}
         row["times_eager"] = round(found[0]["ms"]["p50"] / ms["p50"], 2) if found else 1.0
         row["agreement"] = round(float(np.mean(taken == expected)), 4)
         row["roofline_ms"] = round(roofline_ms, 3)
@@ -93,15 +96,11 @@ def main() -> int:
     spec, results = robot(options.image_size), []
     for name in options.presets:
         for action_mode in options.action_modes:
-            config = replace(
-                preset(name),
-                action_mode=action_mode,
-                context_timesteps=options.context_timesteps,
-            )
+            body = Embodiment("robot", spec, options.context_timesteps, action_mode)
             torch.manual_seed(0)
             with torch.device(options.device):
-                model = Gato(config).to(dtype)
-            results += rows(name, model, spec, machine, options)
+                model = Gato(preset(name)).to(dtype)
+            results += rows(name, model, body, machine, options)
     rates = {"gb_per_s": machine.bandwidth / 1e9, "gflop_per_s": machine.flops / 1e9}
     about = hardware(options.device, torch.get_num_threads()) | {"dtype": str(dtype)}
     print(json.dumps(about | rates | {"rows": results}))

@@ -14,6 +14,7 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_ros.common import conversion, ingest, topics
 from gato_sim.arm.sawyer import JOINT_NAMES
@@ -26,9 +27,9 @@ CAMERAS = ("basket_front_left", "basket_front_right")
 def save_trivial_policy(folder: Path, image_size: int, rate: float) -> Path:
     """The smallest preset, untrained, one timestep and pass a step, for a robot of this rate."""
     torch.manual_seed(0)
-    config = dataclasses.replace(preset("debug"), context_timesteps=1, action_mode="parallel")
     spec = dataclasses.replace(robot_spec(CAMERAS, image_size), control_timestep=1 / rate)
-    checkpoint.save(folder, Gato(config), config, spec, {"data": "none"})
+    body = Embodiment("robot", spec, context_timesteps=1, action_mode="parallel")
+    checkpoint.save(folder, Gato(preset("debug")), body, {"data": "none"})
     return folder
 
 

@@ -19,7 +19,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -28,6 +28,7 @@ import tyro
 from control_step import YARDSTICK_CONTEXT, yardstick_robot
 
 from gato_core.dataset import Dataset
+from gato_core.embodiment import ActionMode, Embodiment
 from gato_core.model import Gato, preset
 from gato_core.spec import Image, Spec
 from gato_core.tokenizer import Tokenizer
@@ -51,7 +52,7 @@ class Options:
     """Where batches come from; made up, if not given."""
     batch_size: int = 1
     context_timesteps: int = YARDSTICK_CONTEXT
-    action_mode: str = "autoregressive"
+    action_mode: ActionMode = "autoregressive"
     precisions: tuple[str, ...] = ("fp32", "bf16")
     checkpoint_activations: bool = False
     compile: bool = False
@@ -76,11 +77,8 @@ class Updates:
     """Updates of a fresh network; counts tokens and seconds spent waiting for batches."""
 
     def __init__(self, spec: Spec, options: Options, precision: str) -> None:
-        sizes = replace(
-            preset(options.preset),
-            context_timesteps=options.context_timesteps,
-            action_mode=options.action_mode,
-        )
+        sizes = preset(options.preset)
+        body = Embodiment("robot", spec, options.context_timesteps, options.action_mode)
         config = changed(
             TrainConfig(),
             precision=precision,
@@ -88,7 +86,7 @@ class Updates:
             compile=options.compile,
         )
         self.device = torch.device(options.device)
-        tokenizer = Tokenizer(spec, sizes.vocabulary)
+        tokenizer = Tokenizer(body, sizes.vocabulary)
         self.learner = Learner(Gato(sizes), {"": tokenizer}, config).to(self.device)
         prepare(self.learner.model, config.machine)
         self.optimizer = make_optimizer(config.optimizer, self.learner)
@@ -110,12 +108,12 @@ class Updates:
         self.taken += time.perf_counter() - begun
 
 
-def flops_per_token(model: Gato, spec: Spec) -> float:
+def flops_per_token(model: Gato, spec: Spec, context_timesteps: int) -> float:
     """Of an update: forward and twice as much backward. Recomputed activations do not count.
 
     The last block works at the separator and the action tokens only, and attention is causal.
     """
-    config, length = model.config, model.config.context_timesteps * spec.tokens_per_timestep
+    config, length = model.config, context_timesteps * spec.tokens_per_timestep
     targets = spec.num_action_tokens / spec.tokens_per_timestep
     block = model.blocks[0]
     first = block.attention.query_key_value.weight.numel()
@@ -170,7 +168,8 @@ def utilisation(each: Updates, spec: Spec, tokens: float, found: dict, options: 
     on_gpu = each.device.type == "cuda"
     seconds = median(found["wall"]) if on_gpu else median(found["cpu"]) / options.threads
     peak = measure_machine(options.device, torch.bfloat16 if each.bf16 else torch.float32).flops
-    return flops_per_token(each.learner.model, spec) * tokens / seconds / peak
+    flops = flops_per_token(each.learner.model, spec, options.context_timesteps)
+    return flops * tokens / seconds / peak
 
 
 def measure(options: Options, spec: Spec) -> list[dict]:

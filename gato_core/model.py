@@ -20,18 +20,15 @@ from gato_core.positions import Places, places, rotate, sinusoids
 from gato_core.tokenizer import ACTION_POSITION, NO_POSITION, NUM_POSITION_BINS, PATCH, Tokens
 from gato_core.vocab import ENGLISH, SMALL, Vocabulary
 
-ActionMode = Literal["autoregressive", "parallel"]
-
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Sizes of the network and what its checkpoint promises.
+    """Sizes of the network.
 
     ff_width is the width before GEGLU splits it. positions: "relative" as in Transformer-XL, the
     paper's by its parameter count, or "rotary". action_position: one local position "shared" by all
     action tokens, or "none"; the paper says both. The patch embedder looks at pixels in squares of
-    patch_stride. In action_mode "parallel" action tokens enter as zeros, so that all tokens of
-    an action come out of one pass. stochastic_depth and dropout are probabilities.
+    patch_stride. stochastic_depth and dropout are probabilities.
     """
 
     num_layers: int
@@ -41,8 +38,6 @@ class ModelConfig:
     key_size: int
     positions: Literal["relative", "rotary"]
     vocabulary: Vocabulary = field(default_factory=Vocabulary)
-    context_timesteps: int = 6
-    action_mode: ActionMode = "autoregressive"
     patch_channels: int = 64
     patch_stride: int = 4
     stochastic_depth: float = 0.0
@@ -53,7 +48,6 @@ class ModelConfig:
         for name, choices in (
             ("positions", ("relative", "rotary")),
             ("action_position", ("shared", "none")),
-            ("action_mode", ("autoregressive", "parallel")),
             ("patch_stride", (1, 2, 4, 8)),
         ):
             if getattr(self, name) not in choices:
@@ -63,8 +57,6 @@ class ModelConfig:
                 raise ValueError(
                     f"{name}: expected a multiple of {divisor}, got {getattr(self, name)}"
                 )
-        if self.context_timesteps < 1:
-            raise ValueError(f"context_timesteps: expected >= 1, got {self.context_timesteps}")
         for name in ("stochastic_depth", "dropout"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"{name}: expected [0, 1), got {getattr(self, name)}")
@@ -117,7 +109,9 @@ def to_tensors(
     )
     patch = torch.from_numpy(tokens.patch).to(device)
     patch_interval = torch.from_numpy(tokens.patch_interval).to(device)
-    return Tokens(id, local_position, target, patch, patch_interval)
+    mask = None if tokens.mask is None else torch.from_numpy(tokens.mask).to(device)
+    enter = tokens.actions_enter
+    return Tokens(id, local_position, target, patch, patch_interval, enter, mask)
 
 
 def plain(
@@ -125,13 +119,14 @@ def plain(
     local_position_BL: Tensor,
     patch: Tensor | None = None,
     patch_interval: Tensor | None = None,
+    actions_enter: bool = True,
 ) -> Tokens[Tensor]:
     """Tokens to read, none of which is a target."""
     if patch is None or patch_interval is None:
         patch = torch.empty((0, 16, 16, 3), dtype=torch.uint8, device=id_BL.device)
         patch_interval = torch.empty((0, 4), dtype=torch.uint8, device=id_BL.device)
     no_target = torch.zeros_like(id_BL, dtype=torch.bool)
-    return Tokens(id_BL, local_position_BL, no_target, patch, patch_interval)
+    return Tokens(id_BL, local_position_BL, no_target, patch, patch_interval, actions_enter)
 
 
 def attend(q_BHQK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, bias_BHQS: Tensor) -> Tensor:
@@ -339,19 +334,14 @@ class Gato(nn.Module):
         """The blocks by their class, which torch's list of modules does not tell."""
         return cast("list[Block]", list(self.blocks))
 
-    def forward(self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None) -> Tensor:
+    def forward(self, tokens: Tokens[Tensor]) -> Tensor:
         """Logits (N, V) for the N targets; their ids are `tokens.id[tokens.target]`."""
-        x_BQD, wanted_BQ = self.features(tokens, mask_LL)
+        x_BQD, wanted_BQ = self.features(tokens)
         return self.logits(x_BQD[wanted_BQ])
 
-    def features(
-        self, tokens: Tokens[Tensor], mask_LL: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Features (B, Q, D) of the tokens before targets, and which are (B, Q): rows may differ.
-
-        mask_LL: bool, which tokens each sees, if fewer than all before it.
-        """
-        length, device = tokens.id.shape[1], tokens.id.device
+    def features(self, tokens: Tokens[Tensor]) -> tuple[Tensor, Tensor]:
+        """Features (B, Q, D) of the tokens before targets, and which are (B, Q), as rows differ."""
+        length, device, mask_LL = tokens.id.shape[1], tokens.id.device, tokens.mask
         if mask_LL is None:
             mask_LL = torch.ones((length, length), dtype=torch.bool, device=device).tril()
         everywhere = places(0, mask_LL, self.config.key_size, self.embedding.weight.dtype)
@@ -369,7 +359,7 @@ class Gato(nn.Module):
         row_P: where the patches stand among the B x L tokens, if the caller knows.
         """
         x_BLD = self.embedding(tokens.id.clamp(min=0))
-        if self.config.action_mode == "parallel":
+        if not tokens.actions_enter:
             x_BLD = x_BLD * (tokens.local_position != ACTION_POSITION)[..., None]
         if len(tokens.patch) or self.training:  # or none: every process exchanges every gradient
             patch_PD = self.patch_embedder(tokens.patch, tokens.patch_interval).to(x_BLD.dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
+from gato_core.embodiment import Embodiment
 from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
@@ -44,9 +45,9 @@ class GatoPolicy:
     """A checkpoint that acts: for one robot, or for several in lock-step.
 
     Each robot is in an episode of its own, of which the last timesteps stay in context.
-    temperature 0 takes the likeliest id of each action token. Every draw comes from generators of
-    this policy, so a seed and the observations determine the actions. With keep_prompt a prompt
-    stays in context for the whole episode.
+    temperature 0 takes the likeliest id of each action token; None is the embodiment's. Every draw
+    comes from generators of this policy, so a seed and the observations determine the actions. With
+    keep_prompt a prompt stays in context for the whole episode.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class GatoPolicy:
         tokenizer: Tokenizer,
         layout: Mapping,
         *,
-        temperature: float = 0.0,
+        temperature: float | None = None,
         seed: int = 0,
         keep_prompt: bool = False,
         num_robots: int = 1,
@@ -64,6 +65,8 @@ class GatoPolicy:
 
         layout: what `StepInputs` need to know of the network.
         """
+        if temperature is None:
+            temperature = tokenizer.embodiment.temperature
         self.tokenizer = tokenizer
         self.seconds = StepSeconds(0.0, 0.0)
         self._run = run
@@ -79,7 +82,7 @@ class GatoPolicy:
         model: Gato,
         tokenizer: Tokenizer,
         *,
-        temperature: float = 0.0,
+        temperature: float | None = None,
         seed: int = 0,
         keep_prompt: bool = False,
         num_robots: int = 1,
@@ -115,8 +118,8 @@ class GatoPolicy:
         return self._robots[0].temperature
 
     @property
-    def context_timesteps(self) -> int:
-        return self._robots[0].context_timesteps
+    def embodiment(self) -> Embodiment:
+        return self.tokenizer.embodiment
 
     def seed(self, seed: int) -> None:
         """Determines all draws from now on."""
@@ -174,6 +177,7 @@ def load(
     path: str | Path,
     *,
     runtime: Literal["cpu", "cuda", "onnx"] = "cpu",
+    embodiment: str | None = None,
     temperature: float | None = None,
     seed: int = 0,
     keep_prompt: bool = False,
@@ -183,29 +187,28 @@ def load(
 
     runtime: "cpu" is torch in float32 with packed weights; "cuda" one captured graph in bfloat16;
     "onnx" ONNX Runtime, for a file of `gato export`, which also says how many robots and whether
-    prompts stay. temperature: None is the checkpoint's own. Errors as of `checkpoint.load`.
+    prompts stay. embodiment: whose policy, in a checkpoint of several; it may be left out where
+    there is one. temperature: None is the embodiment's own. Errors as of `checkpoint.load`.
     """
     if runtime not in RUNTIMES:
         raise ValueError(f"runtime: expected one of {RUNTIMES}, got {runtime!r}")
     if runtime == "onnx":
         from gato_core.deploy import onnx
 
-        return onnx.load(path, temperature=temperature, seed=seed)
+        return onnx.load(path, embodiment=embodiment, temperature=temperature, seed=seed)
     import torch
 
     from gato_core import baseline, checkpoint
     from gato_core.deploy.packed import pack
 
-    if temperature is None:
-        temperature = checkpoint.temperature(path)
     if checkpoint.kind(path) != checkpoint.KIND:
         actor, _ = baseline.load(path)
-        return baseline.BaselinePolicy(actor, temperature=temperature, seed=seed)
+        return baseline.BaselinePolicy(actor, temperature=temperature or 0.0, seed=seed)
     loaded = checkpoint.load(path)
     model = pack(loaded.model) if runtime == "cpu" else loaded.model.to("cuda", torch.bfloat16)
     return GatoPolicy.of(
         model,
-        loaded.tokenizer,
+        loaded.tokenizer(embodiment),
         temperature=temperature,
         seed=seed,
         keep_prompt=keep_prompt,

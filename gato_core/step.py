@@ -37,14 +37,14 @@ class ControlStep(nn.Module):
         self.model = model.eval()
         self.num_actions = spec.num_action_tokens
         self.action_ids = tokenizer.action_ids
-        self.autoregressive = model.config.action_mode == "autoregressive"
+        self.autoregressive = tokenizer.embodiment.autoregressive
         tokens = tokenizer.encode_observation(blank(spec))
         num_before, num_after = (1, 0) if self.autoregressive else (0, self.num_actions)
         position_L = np.pad(
             tokens.local_position[0], (num_before, num_after), constant_values=ACTION_POSITION
         )
         row_P = np.flatnonzero(tokens.id[0] == PATCH) + num_before
-        num_slots = (model.config.context_timesteps + 1) * spec.tokens_per_timestep
+        num_slots = (tokenizer.embodiment.context_timesteps + 1) * spec.tokens_per_timestep
         robot_B1 = np.arange(num_robots)[:, None]
         for name, array in (
             ("first_slot_B1", robot_B1 * num_slots),
@@ -72,16 +72,20 @@ class ControlStep(nn.Module):
     ) -> tuple[Tensor, KVCache]:
         """Action ids (B, A), and the cache afterwards."""
         cache = KVCache(k_NHBSK, v_NHBSK, self.relative_NHSK, in_place=in_place)
-        id_BL, noise_BAV = inputs["id"], inputs["noise"]
-        seen = (inputs["patch"].flatten(0, 1), self.interval_P4) if "patch" in inputs else ()
-        x_BLD = self.model.embed(
-            plain(id_BL, self.position_BL[:, : id_BL.shape[1]], *seen), self.row_P
+        patch = inputs["patch"].flatten(0, 1) if "patch" in inputs else None
+        tokens = plain(
+            inputs["id"],
+            self.position_BL,
+            patch,
+            self.interval_P4,
+            actions_enter=self.autoregressive,
         )
+        x_BLD = self.model.embed(tokens, self.row_P)
         everywhere = self._places(inputs, k_NHBSK.dtype)
         if self.autoregressive:
             return self._in_turn(x_BLD, everywhere, inputs, cache), cache
         x_BQD = self._pass(x_BLD, everywhere, inputs["slot"], 0, self.num_actions + 1, cache)
-        return self._sample(x_BQD[:, :-1], noise_BAV), cache
+        return self._sample(x_BQD[:, :-1], inputs["noise"]), cache
 
     def _in_turn(
         self, x_BLD: Tensor, everywhere: Places, inputs: Mapping[str, Tensor], cache: KVCache
@@ -147,9 +151,7 @@ class Traced(nn.Module):
 def layout(config: ModelConfig) -> dict:
     """What StepInputs need to know of a model, JSON-ready."""
     return {
-        "context_timesteps": config.context_timesteps,
         "num_layers": config.num_layers,
-        "action_mode": config.action_mode,
         "rotary_key_size": config.key_size if config.positions == "rotary" else None,
     }
 

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from gato_core.embodiment import Embodiment
 from gato_core.spec import PATCH_SIZE, Continuous, Discrete, Image, Modality, Spec, Text
 from gato_core.vocab import Vocabulary, bin_centre, bin_index, mu_law
 
@@ -34,6 +35,8 @@ class Tokens(Generic[Array]):
     patch: uint8 (num_patches, 16, 16, 3), in the order of the PATCH marks, row after row.
     patch_interval: uint8 (num_patches, 4), row low, row high, column low, column high of the patch
         within its image, in 1/128 of the side.
+    actions_enter: whether action tokens enter a network with their ids, or all as zeros.
+    mask: bool (length, length), which tokens each sees; all before it, if not given.
     """
 
     id: Array
@@ -41,6 +44,8 @@ class Tokens(Generic[Array]):
     target: Array
     patch: Array
     patch_interval: Array
+    actions_enter: bool = True
+    mask: Array | None = None
 
 
 def patches(image: np.ndarray) -> np.ndarray:
@@ -74,7 +79,10 @@ def batch(sequences: Sequence[Tokens[np.ndarray]], padding_id: int) -> Tokens[np
         rows = [np.pad(a, (0, longest - len(a)), constant_values=value) for a in arrays]
         return np.stack(rows)
 
+    longest = max(sequences, key=lambda s: len(s.id))
     return Tokens(
+        actions_enter=longest.actions_enter,
+        mask=longest.mask,
         id=pad([s.id for s in sequences], padding_id),
         local_position=pad([s.local_position for s in sequences], NO_POSITION),
         target=pad([s.target for s in sequences], False),
@@ -119,10 +127,11 @@ def encode_document(
 
 
 class Tokenizer:
-    """Tokens of one Spec. Every timestep has the same layout, made once here."""
+    """Tokens of one embodiment. Every timestep has the same layout, made once here."""
 
-    def __init__(self, spec: Spec, vocabulary: Vocabulary) -> None:
-        """Raises ValueError when the Spec needs positions or ids that do not exist."""
+    def __init__(self, embodiment: Embodiment, vocabulary: Vocabulary) -> None:
+        """Raises ValueError when its Spec needs positions or ids that do not exist."""
+        spec = embodiment.spec
         if spec.num_observation_tokens > ACTION_POSITION:
             raise ValueError(
                 f"observation: expected at most {ACTION_POSITION} tokens a timestep, "
@@ -133,6 +142,7 @@ class Tokenizer:
             raise ValueError("observation: expected no text (vocabulary without text), got Text")
         if isinstance(spec.action, Continuous) and spec.action.mu_law:
             raise ValueError("action: expected mu_law=False (appendix B), got True")
+        self.embodiment = embodiment
         self.spec = spec
         self.vocabulary = vocabulary
         self._slices = _slices(spec)
@@ -231,12 +241,23 @@ class Tokenizer:
             return np.broadcast_to(layout[:length], id.shape).reshape(shape).copy()
 
         return Tokens(
+            actions_enter=self.embodiment.autoregressive,
+            mask=self._mask(num_timesteps) if length == len(self._id) else None,
             id=id.reshape(shape),
             local_position=every_timestep(self._local_position),
             target=every_timestep(self._target),
             patch=patch,
             patch_interval=np.tile(self._interval, (repeats, 1)),
         )
+
+    def _mask(self, num_timesteps: int) -> np.ndarray | None:
+        """bool (T * K, T * K): all before, but actions of earlier timesteps if they are hidden."""
+        if self.embodiment.sees_past_actions or not self.embodiment.autoregressive:
+            return None
+        token = np.arange(num_timesteps * len(self._id))
+        timestep = token // len(self._id)
+        is_action = np.tile(self._target, num_timesteps)
+        return (token <= token[:, None]) & ~(is_action & (timestep < timestep[:, None]))
 
     def _is_text(self) -> np.ndarray:
         is_text = np.zeros(self.spec.tokens_per_timestep, bool)

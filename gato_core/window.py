@@ -47,9 +47,7 @@ class StepInputs:
         self,
         tokenizer: Tokenizer,
         *,
-        context_timesteps: int,
         num_layers: int,
-        action_mode: str,
         rotary_key_size: int | None,
         keep_prompt: bool = False,
         temperature: float = 0.0,
@@ -57,14 +55,16 @@ class StepInputs:
         if not temperature >= 0.0:
             raise ValueError(f"temperature: expected >= 0, got {temperature}")
         self.tokenizer = tokenizer
-        self.context_timesteps = context_timesteps
+        embodiment = tokenizer.embodiment
+        self.context_timesteps = embodiment.context_timesteps
+        self.hides_past_actions = embodiment.autoregressive and not embodiment.sees_past_actions
         self.num_layers = num_layers
-        self.autoregressive = action_mode == "autoregressive"
+        self.autoregressive = embodiment.autoregressive
         self.rotary_key_size = rotary_key_size
         self.keep_prompt = keep_prompt
         self.temperature = temperature
         self.num_rows = tokenizer.spec.tokens_per_timestep
-        self.num_slots = (context_timesteps + 1) * self.num_rows
+        self.num_slots = (self.context_timesteps + 1) * self.num_rows
         self._blank = blank(tokenizer.spec)
         first, last = tokenizer.action_ids
         self._noiseless = np.zeros((tokenizer.spec.num_action_tokens, last - first), np.float32)
@@ -112,8 +112,9 @@ class StepInputs:
         """The inputs of a step, by name."""
         noise: np.ndarray = self._noiseless
         if self.temperature:  # the argmax of logits plus such noise is a sample of their softmax
-            noise = self.temperature * self._random.gumbel(size=noise.shape)
-        return self._inputs(observation, noise.astype(np.float32, copy=False))
+            gumbel = self._random.gumbel(size=noise.shape)
+            noise = (self.temperature * gumbel).astype(np.float32)
+        return self._inputs(observation, noise)
 
     def idle(self) -> dict[str, np.ndarray]:
         """Inputs that leave no trace: what they write is overwritten by the next step unseen."""
@@ -153,6 +154,9 @@ class StepInputs:
         age_LS = query_L1 // self.num_rows - key_S // self.num_rows
         remembered_LS = is_kept_S | (age_LS < self.context_timesteps - num_kept // self.num_rows)
         seen_LS = (0 <= key_S) & (key_S <= query_L1) & remembered_LS
+        if self.hides_past_actions:
+            is_action_S = key_S % self.num_rows >= self.num_rows - len(self._noiseless)
+            seen_LS &= ~(is_action_S & (age_LS > 0))
         seen_LS |= slot_L[:, None] == slot_S  # a blank sees itself
         places = {"slot": slot_L, "mask": np.where(seen_LS, np.float32(0.0), -np.float32(np.inf))}
         if self.rotary_key_size is not None:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import tyro
 
-from gato_core import checkpoint
 from gato_core.data.storage import read_json, replacing, write_json
 from gato_sim import policies, prompts
 from gato_sim.arm.sawyer import CONTROL_TIMESTEP
@@ -73,7 +72,9 @@ def evaluate(config: EvaluateConfig) -> dict:
 def _resolved(config: EvaluateConfig, trials: Sequence[Trial]) -> EvaluateConfig:
     """With temperature and length of the prompt as they are where the user left them open."""
     if config.temperature is None:
-        own = checkpoint.temperature(config.checkpoint) if config.checkpoint else 0.0
+        own = 0.0
+        if config.checkpoint is not None:
+            own = policies.temperature_of(config.checkpoint)
         config = replace(config, temperature=own)
     _check_words(config, trials)
     if config.prompt is None:

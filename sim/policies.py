@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gato_core.embodiment import Embodiment, choose, fitting
 from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_core.vocab import Vocabulary
@@ -58,12 +59,16 @@ def checkpoint_spec(checkpoint: Path, threads: int = 1) -> Spec:
     simulated robot differs from what it was trained for.
     """
     spec = _load(checkpoint, threads).spec
-    if differences := spec.differences(robot_spec(*views_of(spec), instruction_tokens(spec))):
+    if differences := _differences(spec):
         raise ValueError(
             f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
             + "\n  ".join(differences)
         )
     return spec
+
+
+def _differences(spec: Spec) -> list[str]:
+    return spec.differences(robot_spec(*views_of(spec), instruction_tokens(spec)))
 
 
 def spec_of(config: EvaluateConfig) -> Spec:
@@ -81,9 +86,9 @@ def vocabulary(checkpoint: Path, threads: int = 1) -> Vocabulary:
 def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:
     """Its Spec, and how many timesteps its context has. Errors as of `checkpoint_spec`."""
     loaded = _load(checkpoint, 1)
-    if not hasattr(loaded, "context_timesteps"):
+    if not hasattr(loaded, "embodiment"):
         raise ValueError(f"{checkpoint}: expected a Gato, which reads prompts, got a baseline")
-    return loaded.spec, loaded.context_timesteps
+    return loaded.spec, loaded.embodiment.context_timesteps
 
 
 def open_policy(
@@ -117,17 +122,33 @@ def open_policy(
     return RandomPolicy(spec, seed=seed)
 
 
+def temperature_of(checkpoint: Path) -> float:
+    """At which its actions are drawn, unless another is asked for. Errors as of `policy.load`."""
+    body = _embodiment(checkpoint)
+    return 0.0 if body is None else body.temperature
+
+
+def _embodiment(path: Path) -> Embodiment | None:
+    """A checkpoint's only one, else the one of the simulated robot; None if it is no Gato."""
+    from gato_core import checkpoint
+
+    if checkpoint.kind(path) != checkpoint.KIND:
+        return None
+    bodies = checkpoint.embodiments(path)
+    return choose(bodies, fitting(bodies, _differences) if len(bodies) > 1 else None)
+
+
 @cache
-def _load(
-    checkpoint: Path, threads: int, temperature: float | None = None, keep_prompt: bool = False
-):
-    """The checkpoint's policy, loaded once a process."""
+def _load(path: Path, threads: int, temperature: float | None = None, keep_prompt: bool = False):
+    """The checkpoint's policy of the simulated robot, loaded once a process."""
     import torch
 
     from gato_core.policy import load
 
     torch.set_num_threads(threads)
-    return load(checkpoint, temperature=temperature, keep_prompt=keep_prompt)
+    body = _embodiment(path)
+    name = None if body is None else body.name
+    return load(path, embodiment=name, temperature=temperature, keep_prompt=keep_prompt)
 
 
 def episode_seed(seed: int, trial_seed: int) -> int:

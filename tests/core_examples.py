@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from gato_core.embodiment import Embodiment
 from gato_core.episode import Episode
 from gato_core.model import Gato, ModelConfig, preset, to_tensors
 from gato_core.policy import _together
@@ -63,7 +64,20 @@ def episode(spec: Spec, rng: np.random.Generator, num_timesteps: int) -> Episode
 
 def tiny(positions: str = "rotary", **changes: object) -> ModelConfig:
     """A configuration small enough for tests, of either position scheme."""
-    return replace(preset("debug"), positions=positions, context_timesteps=2, **changes)
+    return replace(preset("debug"), positions=positions, **changes)
+
+
+def body(
+    kind: str = "autoregressive",
+    spec: Spec = SMALL,
+    context_timesteps: int = 2,
+    name: str = "a body",
+    **options: object,
+) -> Embodiment:
+    """Of each kind there is: "autoregressive", the same with past actions "hidden", "parallel"."""
+    mode = "autoregressive" if kind == "hidden" else kind
+    seen = kind == "autoregressive"
+    return Embodiment(name, spec, context_timesteps, mode, seen, **options)
 
 
 def random_model(config: ModelConfig, seed: int = 0, scale: float = 1.5) -> Gato:
@@ -92,8 +106,10 @@ def band_mask(length: int, tokens_per_timestep: int, num_timesteps: int) -> torc
 def full_logits(model, tokenizer, episode, mask=None) -> torch.Tensor:
     """(T, A, V): of an episode's actions, by the forward pass of training over all of it."""
     tokens = to_tensors(tokenizer.encode_timesteps(episode.observation, episode.action))
+    if mask is not None:
+        tokens = replace(tokens, mask=mask if tokens.mask is None else mask & tokens.mask)
     first, last = tokenizer.action_ids
-    return model(tokens, mask)[:, first:last].unflatten(0, (len(episode), -1))
+    return model(tokens)[:, first:last].unflatten(0, (len(episode), -1))
 
 
 @torch.inference_mode()
@@ -103,7 +119,7 @@ def stepped_logits(policy, model, episodes) -> torch.Tensor:
     The policy goes on from where it is. None in place of an episode is a robot that stands still.
     """
     ids = [e and policy.tokenizer.encode_action(e.action) for e in episodes]
-    parallel = model.config.action_mode == "parallel"
+    parallel = not policy.embodiment.autoregressive
     steps, seen = [], []
     handle = model.norm.register_forward_hook(lambda _, __, x_BQD: seen.append(x_BQD))
     for t in range(len(next(e for e in episodes if e is not None))):

@@ -24,6 +24,7 @@ from sensor_msgs.msg import Image, JointState
 from std_srvs.srv import Trigger
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_core.spec import Spec
 from gato_ros.common import conversion, ingest, paths, topics, transport
@@ -63,8 +64,8 @@ DOMAIN = own_domain()
 def save_checkpoint(folder: Path, spec: Spec | None = None) -> Path:
     """An untrained policy of the debug preset."""
     torch.manual_seed(0)
-    config = preset("debug")
-    checkpoint.save(folder, Gato(config), config, spec or robot_spec(), {"data": "none"})
+    body = Embodiment("robot", spec or robot_spec())
+    checkpoint.save(folder, Gato(preset("debug")), body, {"data": "none"})
     return folder
 
 

@@ -101,9 +101,12 @@ class NetworkConfig:
     model: str | None = None
     """Preset of the network's sizes (gato_core.model.PRESETS); none with init_from."""
     context_timesteps: int | None = None
-    """Timesteps a sequence holds and the policy remembers; the model preset's if not given."""
+    """Timesteps a sequence holds and the policy remembers; 6, or init_from's, if not given."""
     action_mode: Literal["autoregressive", "parallel"] | None = None
-    """Whether action tokens see the ones before them; the model preset's if not given."""
+    """Whether action tokens see the ones before them; they do, or as init_from's, if not given."""
+    sees_past_actions: bool | None = None
+    """Whether actions of earlier timesteps are seen: the paper's way, in which a clone copies them.
+    They are hidden, or as init_from's, if not given."""
     stochastic_depth: float | None = None
     """Probability to skip a sub-layer; the model preset's if not given."""
     dropout: float | None = None

@@ -147,17 +147,17 @@ class Learner(nn.Module):
         beside: Callable[[Path], None],
     ) -> None:
         """A checkpoint of the policy with these weights, with its model card."""
-        (spec,) = [tokenizer.spec for tokenizer in self.tokenizers.values()]
+        bodies = [tokenizer.embodiment for tokenizer in self.tokenizers.values()]
         with torch.device("meta"):
             model = Gato(self.model.config)
         model.load_state_dict(weights, assign=True)
 
         def more(folder: Path) -> None:
             beside(folder)
-            text = card.card(path, model.config, spec, provenance)
+            text = card.card(path, model.config, bodies, provenance)
             (folder / card.FILE).write_text(text)
 
-        checkpoint.save(path, model, model.config, spec, provenance, beside=more)
+        checkpoint.save(path, model, bodies, provenance, beside=more)
 
 
 def side_losses(task: SideTask, got_MS: Tensor, answer_MS: Tensor) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gato_core.dataset import Dataset
+from gato_core.embodiment import Embodiment, fitting
 from gato_core.spec import Spec
 from gato_core.text.sources import Documents, are_documents
 from gato_core.tokenizer import Tokenizer
@@ -39,11 +40,14 @@ class Opened:
         return self.robots[name][0].spec
 
 
-def open_folders(data: DataConfig, memory_gb: float) -> Opened:
+def open_folders(
+    data: DataConfig, memory_gb: float, known: Mapping[str, Embodiment] | None = None
+) -> Opened:
     """Datasets of one robot's name are one source, and so is each folder of documents.
 
-    Raises ValueError for folders of one name whose Specs differ, naming every difference, for
-    names that do not fit the folders, and for documents without weights.
+    known: embodiments of the checkpoint to go on from. A dataset without a name is of the one that
+    it fits. Raises ValueError if none does, for folders of one name whose Specs differ, naming
+    every difference, for names that do not fit the folders, and for documents without weights.
     """
     if not data.folders:
         raise ValueError("data: expected at least one dataset folder, got none")
@@ -69,13 +73,25 @@ def open_folders(data: DataConfig, memory_gb: float) -> Opened:
             texts[name] = Documents(folder)
         else:
             dataset = Dataset(folder, memory_gb=memory_gb / num_robots)
-            name = next(names, None) or dataset.info["robot_type"] or Path(folder).name
+            name = next(names, None) or _name(dataset, known or {})
             robots.setdefault(name, []).append(dataset)
             check_alike(name, robots[name][0].spec, dataset)
         weights[name] = (*weights.get(name, ()), weight)
     if both := sorted(robots.keys() & texts.keys()):
         raise ValueError(f"data: expected documents named unlike a robot, got {both}")
     return Opened(robots, texts, weights)
+
+
+def _name(dataset: Dataset, known: Mapping[str, Embodiment]) -> str:
+    """Of the embodiment that a dataset fits, or its own if none is known."""
+    if not known:
+        return dataset.info["robot_type"] or dataset.root.name
+    try:
+        return fitting(known, lambda spec: spec.differences(dataset.spec))
+    except ValueError as error:
+        raise ValueError(
+            f"{dataset.root}: {error}\nto add another beside: --embodiment NAME"
+        ) from error
 
 
 def check_alike(name: str, spec: Spec, dataset: Dataset) -> None:
@@ -91,18 +107,18 @@ def mixtures(
     data: DataConfig,
     seed: int,
     opened: Opened,
-    contexts: Mapping[str, int],
+    bodies: Mapping[str, Embodiment],
     vocabulary: Vocabulary,
 ) -> tuple[Mixture, dict[str, Source]]:
     """What to train on, and by source what to measure on: other episodes, not augmented.
 
-    contexts: timesteps of each robot's sequences. As many sequences of each source make a
-    micro-batch as have the tokens of `batch_size` sequences of the first.
+    bodies: each robot's, which say how long its sequences are. As many sequences of each source
+    make a micro-batch as have the tokens of `batch_size` sequences of the first.
     """
     if data.few_shot is not None and len(opened.weights) > 1:
         raise ValueError(f"few_shot: expected one source, got {list(opened.weights)}")
-    tokenizers = {name: Tokenizer(opened.spec(name), vocabulary) for name in opened.robots}
-    lengths = {name: contexts[name] * t.spec.tokens_per_timestep for name, t in tokenizers.items()}
+    tokenizers = {name: Tokenizer(body, vocabulary) for name, body in bodies.items()}
+    lengths = {n: b.context_timesteps * b.spec.tokens_per_timestep for n, b in bodies.items()}
     lengths |= dict.fromkeys(opened.documents, data.document_tokens)
     budget = data.batch_size * lengths[next(iter(opened.weights))]
     options = _where_they_fit(data, opened)
@@ -118,7 +134,7 @@ def mixtures(
             given = weights if data.weights else ()
             own = replace(options[name], folders=folders, weights=given, batch_size=rows)
             training[name], held_out[name] = episodes(
-                own, seed, opened.robots[name], tokenizers[name], contexts[name]
+                own, seed, opened.robots[name], tokenizers[name], bodies[name].context_timesteps
             )
     sizes = {
         name: sum(weights) if data.weights else training[name].num_windows

@@ -14,6 +14,7 @@ import torch
 import tyro
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, ModelConfig, preset
 from gato_core.spec import Image, Text
 from gato_core.text.learn_words import with_text_ids, with_words
@@ -26,9 +27,10 @@ from gato_training.run import Run, continue_from, describe, last_of, start
 from gato_training.run_log import card, memory
 from gato_training.run_log.memory import Estimate, Kept
 from gato_training.run_log.processes import Processes, joined
-from gato_training.sources import Opened, mixtures, open_folders
+from gato_training.sources import Opened, check_alike, mixtures, open_folders
 
-OVERRIDDEN = ("context_timesteps", "action_mode", "stochastic_depth", "dropout")
+EMBODIED = ("context_timesteps", "action_mode", "sees_past_actions")
+OVERRIDDEN = ("stochastic_depth", "dropout")
 
 
 def train(config: TrainConfig) -> dict:
@@ -69,15 +71,15 @@ def begin(processes: Processes, config: TrainConfig) -> Begun:
     """Everything but the first update; nothing is written. Errors as of `train`."""
     check(config, processes)
     last = last_of(config)
-    opened = open_folders(config.data, config.machine.memory_gb / processes.num_local)
-    if len(opened.robots) != 1:  # what a checkpoint can hold
-        raise ValueError(f"data: expected datasets of one robot, got {list(opened.robots)}")
     source = last or config.network.init_from
+    known = checkpoint.embodiments(source) if source else {}
+    opened = open_folders(config.data, config.machine.memory_gb / processes.num_local, known)
     sizes = sizes_of(config.network, source, has_text(opened))
-    contexts = dict.fromkeys(opened.robots, sizes.context_timesteps)
-    options = config.data, config.optimizer.seed, opened, contexts, sizes.vocabulary
+    bodies = bodies_of(config.network, opened, known)
+    options = config.data, config.optimizer.seed, opened, bodies, sizes.vocabulary
     training, held_out = mixtures(*options)
-    learner, estimate = learner_of(config, sizes, opened, training, processes, source)
+    everybody = known | bodies
+    learner, estimate = learner_of(config, sizes, opened, everybody, training, processes, source)
     device = learner.model.embedding.weight.device
     provenance = describe(config, opened, processes, device, last)
     run = start(config, learner, processes)
@@ -101,6 +103,7 @@ def learner_of(
     config: TrainConfig,
     sizes: ModelConfig,
     opened: Opened,
+    bodies: Mapping[str, Embodiment],
     training: Mixture,
     processes: Processes,
     source: str | Path | None,
@@ -122,26 +125,22 @@ def learner_of(
         return estimate
 
     expected(dict.fromkeys(training.sources, memory.NOTHING))  # before it is made
-    model = network(sizes, opened, source)
+    model = network(sizes, source)
     specs = [opened.spec(name) for name in opened.robots]
     has_images = any(isinstance(m, Image) for spec in specs for m in spec.observation.values())
     if not has_images and not opened.documents:
         model.patch_embedder.requires_grad_(False)  # else it would decay, unused
-    tokenizers = {name: Tokenizer(opened.spec(name), sizes.vocabulary) for name in opened.robots}
+    tokenizers = {name: Tokenizer(body, sizes.vocabulary) for name, body in bodies.items()}
     learner = Learner(model, tokenizers, config, len(training.sources)).to(device)
     named = training.sources.items()
     return learner, expected({name: memory.kept(learner, each, name) for name, each in named})
 
 
-def network(sizes: ModelConfig, opened: Opened, source: str | Path | None) -> Gato:
+def network(sizes: ModelConfig, source: str | Path | None) -> Gato:
     """Fresh weights, or those of the checkpoint to go on from or to begin with."""
     if source is None:
         return Gato(sizes)
     loaded = checkpoint.load(source)
-    for name, datasets in opened.robots.items():
-        if differences := loaded.spec.differences(opened.spec(name)):
-            listed = "\n  ".join(differences)
-            raise ValueError(f"{datasets[0].root}: unlike the Spec of {source}:\n  {listed}")
     grows = sizes.vocabulary.num_text > loaded.model.config.vocabulary.num_text
     weights = with_words(loaded.model) if grows else loaded.model
     model = Gato(sizes)
@@ -163,6 +162,23 @@ def sizes_of(
         sizes = dataclasses.replace(sizes, vocabulary=with_text_ids(sizes.vocabulary))
     options = {name: getattr(network, name) for name in OVERRIDDEN}
     return dataclasses.replace(sizes, **{k: v for k, v in options.items() if v is not None})
+
+
+def bodies_of(
+    network: NetworkConfig, opened: Opened, known: Mapping[str, Embodiment]
+) -> dict[str, Embodiment]:
+    """What is learned, by name: an embodiment that is known, or new, with what options override."""
+    options = {name: getattr(network, name) for name in EMBODIED}
+    options = {name: value for name, value in options.items() if value is not None}
+    if options.get("action_mode") == "parallel":
+        options.setdefault("sees_past_actions", False)
+    options["temperature"] = 0.0  # what suits new weights wants to be measured anew
+    bodies = {}
+    for name, datasets in opened.robots.items():
+        body = known.get(name) or Embodiment(name, opened.spec(name))
+        check_alike(name, body.spec, datasets[0])
+        bodies[name] = dataclasses.replace(body, **options)
+    return bodies
 
 
 def has_text(opened: Opened) -> bool:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import tyro
 
+from gato_core.embodiment import Embodiment, choose
 from gato_core.policy import GatoPolicy
-from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
 from gato_core.window import StepInputs
@@ -42,6 +42,8 @@ class ExportConfig:
 
     checkpoint: Annotated[Path, tyro.conf.Positional]
     """A checkpoint's folder."""
+    embodiment: str | None = None
+    """Which of its embodiments, where there are several."""
     out: Path = Path("model.onnx")
     """The file to write."""
     keep_prompt: bool = False
@@ -116,20 +118,26 @@ class OnnxStep:
 def load(
     path: str | Path,
     *,
+    embodiment: str | None = None,
     temperature: float | None = None,
     seed: int = 0,
     providers: Sequence[str] | None = None,
     threads: int | None = None,
 ) -> GatoPolicy:
-    """The policy of an exported checkpoint; no temperature is its own. Errors as of OnnxStep."""
+    """The policy of an exported checkpoint; no temperature is its own. Errors as of OnnxStep.
+
+    Raises ValueError if it was exported for another embodiment than the one asked for.
+    """
     step = OnnxStep(path, providers=providers, threads=threads)
     meta = step.meta
-    tokenizer = Tokenizer(Spec.from_dict(meta["spec"]), Vocabulary(**meta["vocabulary"]))
+    name = meta["name"]
+    chosen = choose({name: Embodiment.from_dict(name, meta["embodiment"])}, embodiment)
+    tokenizer = Tokenizer(chosen, Vocabulary(**meta["vocabulary"]))
     return GatoPolicy(
         step,
         tokenizer,
         meta["step"],
-        temperature=meta["temperature"] if temperature is None else temperature,
+        temperature=temperature,
         seed=seed,
         keep_prompt=meta["keep_prompt"],
         num_robots=meta["cache_shape"][2],
@@ -138,16 +146,15 @@ def load(
 
 def export(
     model: Gato,
-    spec: Spec,
+    embodiment: Embodiment,
     out: str | Path,
     *,
-    temperature: float = 0.0,
     keep_prompt: bool = False,
     num_robots: int = 1,
 ) -> None:
-    """Writes a float32 model's control step as one ONNX file. Raises ValueError beyond 2 GB.
+    """Writes a float32 model's step of an embodiment as one ONNX file.
 
-    temperature: at which its actions are drawn, unless who loads it says otherwise.
+    Raises ValueError beyond 2 GB.
     """
     import onnx
     import torch
@@ -157,7 +164,7 @@ def export(
     num_bytes = sum(4 * parameter.numel() for parameter in model.parameters())
     if num_bytes > MAX_BYTES:
         raise ValueError(f"export: expected weights of at most 2 GB, got {num_bytes / 1e9:.1f} GB")
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    tokenizer = Tokenizer(embodiment, model.config.vocabulary)
     step = ControlStep(model, tokenizer, num_robots)
     inputs = StepInputs(tokenizer, **layout(model.config), keep_prompt=keep_prompt)
     example = {
@@ -180,9 +187,9 @@ def export(
         )
     content = {
         "format_version": FORMAT_VERSION,
-        "spec": spec.to_dict(),
+        "name": embodiment.name,
+        "embodiment": embodiment.to_dict(),
         "vocabulary": vars(tokenizer.vocabulary),
-        "temperature": temperature,
         "step": layout(model.config),
         "keep_prompt": keep_prompt,
         "cache_shape": list(step.k_NHBSK.shape),
@@ -192,19 +199,21 @@ def export(
     onnx.save(proto, out)
 
 
-def agreement(model: Gato, spec: Spec, exported: str | Path, num_timesteps: int) -> float:
+def agreement(
+    model: Gato, embodiment: Embodiment, exported: str | Path, num_timesteps: int
+) -> float:
     """Share of action tokens on which the exported graph and torch agree, on made-up observations.
 
     Both go on with their own actions.
     """
     from gato_core.tools.bench import made_up
 
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
-    policies = GatoPolicy.of(model, tokenizer), load(exported, temperature=0.0)
+    tokenizer = Tokenizer(embodiment, model.config.vocabulary)
+    policies = GatoPolicy.of(model, tokenizer, temperature=0.0), load(exported, temperature=0.0)
     rng = np.random.default_rng(0)
     same = []
     for _ in range(num_timesteps):
-        observation = made_up(spec, rng)
+        observation = made_up(embodiment.spec, rng)
         ours, theirs = (tokenizer.encode_action(p.step(observation)) for p in policies)
         same.append(ours == theirs)
     return float(np.mean(same))
@@ -216,26 +225,20 @@ def main() -> int:
     config = tyro.cli(ExportConfig, description=__doc__)
     try:
         loaded = checkpoint.load(config.checkpoint)
-        temperature = checkpoint.temperature(config.checkpoint)
-        export(
-            loaded.model,
-            loaded.spec,
-            config.out,
-            temperature=temperature,
-            keep_prompt=config.keep_prompt,
-        )
+        embodiment = loaded.embodiment(config.embodiment)
+        export(loaded.model, embodiment, config.out, keep_prompt=config.keep_prompt)
     except (ValueError, OSError) as error:
         print(f"gato export: {error}", file=sys.stderr)
         return 1
     # beyond two contexts: the graph must have met evictions
-    num_timesteps = 2 * loaded.model.config.context_timesteps + 4
-    agreed = agreement(loaded.model, loaded.spec, config.out, num_timesteps)
+    num_timesteps = 2 * embodiment.context_timesteps + 4
+    agreed = agreement(loaded.model, embodiment, config.out, num_timesteps)
     num_bytes = config.out.stat().st_size
     print(
         f"{config.out}: {num_bytes / 1e6:.1f} MB, {100 * agreed:.1f} % of action tokens as torch's"
     )
-    result = {"out": str(config.out), "bytes": num_bytes, "agreement": agreed}
-    print(json.dumps(result | {"num_timesteps": num_timesteps}))
+    result = {"out": str(config.out), "embodiment": embodiment.name, "bytes": num_bytes}
+    print(json.dumps(result | {"agreement": agreed, "num_timesteps": num_timesteps}))
     return 0 if agreed >= MIN_AGREEMENT else 1
 
 

@@ -40,6 +40,8 @@ class AttentionConfig:
 
     checkpoint: Path
     data: Path
+    embodiment: str | None = None
+    """Which of the checkpoint's, where there are several."""
     episode: int = 0
     timestep: int | None = None
     """The middle of the episode, if not given."""
@@ -62,6 +64,8 @@ class EmbeddingConfig:
 
     checkpoint: Path
     data: tuple[Path, ...]
+    embodiment: str | None = None
+    """Which of the checkpoint's, where there are several."""
     by: Literal["task", "dataset", "progress"] = "task"
     """What colours mean; progress is the quarter of the episode."""
     num_sequences: int = 300
@@ -89,20 +93,21 @@ def main() -> int:
 def analyze_attention(config: AttentionConfig) -> dict:
     """Maps of the attention that a frame's patches receive, one for each camera and head."""
     loaded = checkpoint.load(config.checkpoint)
-    dataset = _dataset(config.data, loaded.spec)
+    tokenizer = loaded.tokenizer(config.embodiment)
+    dataset = _dataset(config.data, tokenizer.spec)
     if not 0 <= config.episode < dataset.num_episodes:
         raise ValueError(f"episode: expected 0..{dataset.num_episodes - 1}, got {config.episode}")
     length = int(dataset.lengths[config.episode])
     t = length // 2 if config.timestep is None else config.timestep
     if not 0 <= t < length:
         raise ValueError(f"timestep: expected 0..{length - 1}, got {t}")
-    first = max(0, t + 1 - loaded.model.config.context_timesteps)
+    first = max(0, t + 1 - tokenizer.embodiment.context_timesteps)
     episode = dataset.read(config.episode, first, t + 1)
-    map_HP = received(loaded.model, loaded.spec, episode, config.layer, config.looking)
+    map_HP = received(loaded.model, tokenizer, episode, config.layer, config.looking)
     heads = config.heads or tuple(range(len(map_HP)))
     if not set(heads) <= set(range(len(map_HP))):
         raise ValueError(f"heads: expected 0..{len(map_HP) - 1}, got {heads}")
-    _write(config.output, draw_maps(map_HP[list(heads)], loaded.spec, episode, heads))
+    _write(config.output, draw_maps(map_HP[list(heads)], tokenizer.spec, episode, heads))
     return {"picture": str(config.output), "episode": config.episode, "timestep": t,
             "layer": config.layer, "heads": list(heads)}  # fmt: skip
 
@@ -111,14 +116,15 @@ def analyze_embedding(config: EmbeddingConfig) -> dict:
     """A t-SNE of sequence embeddings: one point for each sequence, coloured by its label."""
     loaded = checkpoint.load(config.checkpoint)
     layer = loaded.model.config.num_layers // 2 if config.layer is None else config.layer
-    datasets = [_dataset(path, loaded.spec) for path in config.data]
+    tokenizer = loaded.tokenizer(config.embodiment)
+    datasets = [_dataset(path, tokenizer.spec) for path in config.data]
     rng = np.random.default_rng(config.seed)
     vectors, labels = [], []
     for i in range(config.num_sequences):
         dataset = datasets[i % len(datasets)]
-        episode, start, stop = _draw(dataset, loaded.model.config.context_timesteps, rng)
+        episode, start, stop = _draw(dataset, tokenizer.embodiment.context_timesteps, rng)
         read = dataset.read(episode, start, stop)
-        vectors.append(embedding(loaded.model, loaded.spec, read, layer))
+        vectors.append(embedding(loaded.model, tokenizer, read, layer))
         progress = 4 * start // int(dataset.lengths[episode])
         names = {
             "task": read.task,
@@ -148,11 +154,12 @@ class _Recorder(TorchFunctionMode):
 
 
 @torch.inference_mode()
-def attention_scores(model: Gato, spec: Spec, episode: Episode, layer: int) -> torch.Tensor:
+def attention_scores(
+    model: Gato, tokenizer: Tokenizer, episode: Episode, layer: int
+) -> torch.Tensor:
     """Scores (H, L - 1, L) of one layer before the softmax; minus infinity for what is hidden."""
     if not 0 <= layer < model.config.num_layers:
         raise ValueError(f"layer: expected 0..{model.config.num_layers - 1}, got {layer}")
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
     tokens = to_tensors(tokenizer.encode_timesteps(episode.observation, episode.action))
     recorder = _Recorder()
     with recorder:
@@ -163,16 +170,17 @@ def attention_scores(model: Gato, spec: Spec, episode: Episode, layer: int) -> t
 
 
 def received(
-    model: Gato, spec: Spec, episode: Episode, layer: int = 0, looking: str = "all"
+    model: Gato, tokenizer: Tokenizer, episode: Episode, layer: int = 0, looking: str = "all"
 ) -> np.ndarray:
     """(H, P): the attention that each patch of the last timestep receives within it.
 
     Appendix J: scores within the timestep, without those of tokens to themselves; softmax over
     each row; mean over the later tokens, or over those that predict the action.
     """
+    spec = tokenizer.spec
     is_patch = _is_patch(spec)
     start, length = (len(episode) - 1) * spec.tokens_per_timestep, spec.tokens_per_timestep
-    score_HLL = attention_scores(model, spec, episode, layer)[:, start:, start:]
+    score_HLL = attention_scores(model, tokenizer, episode, layer)[:, start:, start:]
     itself = torch.eye(length, dtype=torch.bool)[: length - 1]
     weight_HLL = score_HLL.masked_fill(itself, -torch.inf).softmax(-1).nan_to_num(0.0)
     later = torch.arange(length - 1)[:, None] > torch.arange(length)
@@ -183,9 +191,8 @@ def received(
 
 
 @torch.inference_mode()
-def embedding(model: Gato, spec: Spec, episode: Episode, layer: int) -> np.ndarray:
+def embedding(model: Gato, tokenizer: Tokenizer, episode: Episode, layer: int) -> np.ndarray:
     """(D,): the mean of one layer's features over all tokens of a sequence."""
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
     tokens = to_tensors(tokenizer.encode_timesteps(episode.observation, episode.action))
     seen: list[torch.Tensor] = []
     handle = model.blocks[layer].register_forward_hook(lambda _, __, out: seen.append(out))

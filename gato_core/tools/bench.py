@@ -7,13 +7,14 @@ one that CPU time would allow, which is what an idle machine meets with one thre
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,8 @@ import torch
 import tyro
 
 from gato_core.deploy.packed import pack
-from gato_core.model import ActionMode, Gato, ModelConfig, preset
+from gato_core.embodiment import ActionMode, Embodiment
+from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy
 from gato_core.spec import Continuous, Image, Modality, Spec
 from gato_core.tokenizer import Tokenizer
@@ -61,17 +63,16 @@ class BenchConfig:
             if name not in DTYPES:
                 raise ValueError(f"dtypes: expected {sorted(DTYPES)}, got {name!r}")
         for name in self.presets:
-            for mode in self.action_modes:
-                self.model_config(name, mode)
-        Tokenizer(robot(self.image_size), Vocabulary())  # refuses cameras that are none
+            preset(name)
+        for mode in self.action_modes:
+            Tokenizer(self.embodiment(mode), Vocabulary())  # refuses cameras that are none
         for name in ("num_steps", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected >= 1, got {getattr(self, name)}")
 
-    def model_config(self, name: str, action_mode: ActionMode) -> ModelConfig:
-        """A preset with this context. Errors as of `preset` and `ModelConfig`."""
-        context = self.context_timesteps
-        return replace(preset(name), action_mode=action_mode, context_timesteps=context)
+    def embodiment(self, action_mode: ActionMode) -> Embodiment:
+        """The benchmark's robot with this context. Errors as of `Embodiment`."""
+        return Embodiment("robot", robot(self.image_size), self.context_timesteps, action_mode)
 
 
 def robot(image_size: int) -> Spec:
@@ -141,25 +142,29 @@ def hardware(device: str, threads: int) -> dict:
     return machine | {"torch": torch.__version__, "commit": commit()}
 
 
-def _models(config: BenchConfig) -> Iterator[tuple[str, Gato, Spec]]:
+def _models(config: BenchConfig) -> Iterator[tuple[str, Gato, Embodiment]]:
     """Names, float32 models and their robots, one after the other: large ones need the room."""
     if config.checkpoint is not None:
         from gato_core import checkpoint
 
         loaded = checkpoint.load(config.checkpoint)
-        yield str(config.checkpoint), loaded.model, loaded.spec
+        for embodiment in loaded.embodiments.values():
+            # a copy: packing is for good
+            yield str(config.checkpoint), copy.deepcopy(loaded.model), embodiment
         return
     for name in config.presets:
         for mode in config.action_modes:
-            yield name, Gato(config.model_config(name, mode)), robot(config.image_size)
+            yield name, Gato(preset(name)), config.embodiment(mode)
 
 
-def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConfig) -> dict:
-    size = model.config
-    floor = sum(each.seconds(machine) for each in passes(model, spec))
-    row: dict = {"preset": name, "action_mode": size.action_mode}
-    policy = GatoPolicy.of(pack(model), Tokenizer(spec, size.vocabulary))
-    row |= measure(policy, spec, config.num_steps, size.context_timesteps + 5)
+def _row(
+    name: str, model: Gato, embodiment: Embodiment, machine: Machine, config: BenchConfig
+) -> dict:
+    floor = sum(each.seconds(machine) for each in passes(model, embodiment))
+    row: dict = {"preset": name, "embodiment": embodiment.name}
+    row |= {"action_mode": embodiment.action_mode}
+    policy = GatoPolicy.of(pack(model), Tokenizer(embodiment, model.config.vocabulary))
+    row |= measure(policy, embodiment.spec, config.num_steps, embodiment.context_timesteps + 5)
     row["roofline_ms"] = round(1e3 * floor, 3)
     for key, stage in (("meets_hz", "step"), ("idle_hz", "cpu")):
         met = [rate for rate in config.rates if row[stage]["p99"] <= 1e3 / rate]
@@ -170,9 +175,9 @@ def _row(name: str, model: Gato, spec: Spec, machine: Machine, config: BenchConf
 def _rows(dtype: str, config: BenchConfig) -> list[dict]:
     """Measures every model in one dtype, and shows each row as it is there."""
     machine, rows = measure_machine(config.device, DTYPES[dtype]), []
-    for name, model, spec in _models(config):
+    for name, model, embodiment in _models(config):
         model = model.to(device=config.device, dtype=DTYPES[dtype])
-        row = _row(name, model, spec, machine, config) | {"dtype": dtype}
+        row = _row(name, model, embodiment, machine, config) | {"dtype": dtype}
         row["gb_per_s"] = round(machine.bandwidth / 1e9, 1)
         row["gflop_per_s"] = round(machine.flops / 1e9, 1)
         rows.append(row)

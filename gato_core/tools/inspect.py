@@ -21,6 +21,7 @@ from gato_core.tools.inspect_page import write_page
 
 if TYPE_CHECKING:
     from gato_core.baseline import Actor
+    from gato_core.embodiment import Embodiment
     from gato_core.model import Gato
 
 
@@ -90,17 +91,19 @@ def _kind(path: Path) -> str:
 
 
 def inspect_checkpoint(path: Path) -> dict:
-    """Sizes, Spec and provenance; loading replays the golden sample and raises on a mismatch."""
+    """Sizes, embodiments, provenance; loading replays the golden samples, raises on a mismatch."""
     from gato_core import baseline, checkpoint  # torch: only where there is a network to look at
 
     network: Gato | Actor
     names: tuple[str, ...]
+    about: dict
     if checkpoint.kind(path) == checkpoint.KIND:
-        network, spec, provenance = checkpoint.load(path)
-        names = ("num_layers", "width", "context_timesteps", "action_mode")
+        network, embodiments, provenance = checkpoint.load(path)
+        names = ("num_layers", "width")
+        about = {"embodiments": {name: described(each) for name, each in embodiments.items()}}
     else:
         network, provenance = actor, _ = baseline.load(path)
-        spec, names = actor.spec, ("channels", "width", "num_components")
+        names, about = ("channels", "width", "num_components"), {"spec": summary(actor.spec)}
     return {
         "kind": "checkpoint",
         "sound": True,
@@ -110,10 +113,15 @@ def inspect_checkpoint(path: Path) -> dict:
         "parameters": sum(p.numel() for p in network.parameters()),
         **{name.removeprefix("num_"): getattr(network.config, name) for name in names},
         "megabytes": megabytes(path),
-        "spec": summary(spec),
+        **about,
         "resumable": (path / "training_state").is_dir(),
         "provenance": provenance,
     }
+
+
+def described(embodiment: Embodiment) -> dict:
+    """What an embodiment is, JSON-ready, its Spec as lines for people."""
+    return embodiment.to_dict() | {"spec": summary(embodiment.spec)}
 
 
 def main() -> int:
@@ -138,6 +146,11 @@ def report(found: dict) -> list[str]:
     for key, value in found.items():
         if key == "spec":
             lines += ["spec:", *(f"  {line}" for line in value)]
+        elif key == "embodiments":
+            for name, each in value.items():
+                lines.append(f"embodiment {name}:")
+                lines += [f"  {field}: {x}" for field, x in each.items() if field != "spec"]
+                lines += [f"  {line}" for line in each["spec"]]
         elif key == "topics":
             lines.append(f"  {'topic':<36} {'messages':>8} {'Hz':>7} {'silent s':>8}  type")
             lines += [_topic_row(name, topic) for name, topic in value.items()]

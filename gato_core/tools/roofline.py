@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato
 from gato_core.spec import Image, Spec
 
@@ -34,20 +35,19 @@ class Pass:
         return max(self.flops / machine.flops, self.num_bytes / machine.bandwidth)
 
 
-def passes(model: Gato, spec: Spec) -> list[Pass]:
+def passes(model: Gato, embodiment: Embodiment) -> list[Pass]:
     """The passes of one control step at full context: the observation's, then single tokens'.
 
     Counted: the blocks' matrices, attention over the window, the patch embedder and the head over
     the action's ids. Weights and cache are read once in each pass.
     """
-    config = model.config
+    config, spec = model.config, embodiment.spec
     length, num_actions = spec.tokens_per_timestep, spec.num_action_tokens
     weights = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() == 2)
     head = 1024 * config.width
     size = model.embedding.weight.element_size()
-    keys = config.num_layers * config.context_timesteps * length * config.num_heads
+    keys = config.num_layers * embodiment.context_timesteps * length * config.num_heads
     keys *= config.key_size * (3 if config.positions == "relative" else 2)
-    autoregressive = config.action_mode == "autoregressive"
 
     def cost(num_tokens: int, num_heads: int, patches: bool = False) -> Pass:
         flops = 2.0 * num_tokens * (weights + keys) + 2.0 * num_heads * head
@@ -57,7 +57,7 @@ def passes(model: Gato, spec: Spec) -> list[Pass]:
             num_bytes += size * sum(p.numel() for p in model.patch_embedder.parameters())
         return Pass(flops, num_bytes)
 
-    if not autoregressive:
+    if not embodiment.autoregressive:
         return [cost(length, num_actions, patches=True)]
     return [cost(length - num_actions + 1, 1, patches=True)] + [cost(1, 1)] * (num_actions - 1)
 

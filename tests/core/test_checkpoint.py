@@ -1,14 +1,17 @@
 import json
-import operator
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, continuous, observations, random_model, tiny
+from core_examples import SMALL, body, continuous, observations, random_model, tiny
 from safetensors.torch import load_file, save_file
 
 from gato_core import checkpoint
+from gato_core.embodiment import fitting
+from gato_core.model import Gato, preset
 from gato_core.policy import GatoPolicy, load
 from gato_core.spec import Discrete, Image, Spec, Text
 from gato_core.tokenizer import Tokenizer
@@ -17,14 +20,18 @@ from gato_core.vocab import Vocabulary
 
 @pytest.fixture
 def model():
-    return random_model(tiny(action_mode="parallel"))
+    return random_model(tiny())
 
 
 @pytest.fixture
 def saved(tmp_path, model):
     path = tmp_path / "checkpoint"
-    checkpoint.save(path, model, model.config, SMALL, {"data": "made up", "commit": "0"})
+    checkpoint.save(path, model, body("parallel"), {"data": "made up", "commit": "0"})
     return path
+
+
+def body_of(content):
+    return content["embodiments"]["a body"]
 
 
 def edit(path, change):
@@ -44,7 +51,7 @@ def edit_weights(path, change):
 
 def test_what_was_saved_is_loaded(saved, model):
     loaded = checkpoint.load(saved)
-    assert loaded.spec == SMALL
+    assert loaded.embodiments == {"a body": body("parallel")}
     assert loaded.model.config == model.config
     assert loaded.provenance == {"data": "made up", "commit": "0"}
     assert not loaded.model.training
@@ -52,21 +59,16 @@ def test_what_was_saved_is_loaded(saved, model):
         assert torch.equal(loaded.model.state_dict()[name], weight), name
 
 
-def test_a_checkpoint_says_at_which_temperature_to_draw_its_actions(saved, model):
-    assert checkpoint.temperature(saved) == 0.0
-    checkpoint.save(saved, model, model.config, SMALL, {}, temperature=0.7)
-    assert checkpoint.temperature(saved) == 0.7
-    edit(saved, lambda content: content.pop("temperature"))  # as the first checkpoints were
-    assert checkpoint.temperature(saved) == 0.0
-    for wrong in (-1, "warm", None):
-        edit(saved, operator.methodcaller("update", temperature=wrong))
+def test_a_temperature_below_0_or_no_number_is_refused(saved):
+    for wrong in (-1, "warm", None, float("nan")):
+        edit(saved, lambda c: c["embodiments"]["a body"].update(temperature=wrong))  # noqa: B023
         with pytest.raises(ValueError, match="temperature: expected a number of 0 or more, got"):
-            checkpoint.temperature(saved)
+            checkpoint.load(saved)
 
 
 def test_a_loaded_policy_acts_as_the_saved_one(saved, model):
     rng = np.random.default_rng(0)
-    original = GatoPolicy.of(model, Tokenizer(SMALL, model.config.vocabulary))
+    original = GatoPolicy.of(model, Tokenizer(body("parallel"), model.config.vocabulary))
     loaded = load(saved)
     for _ in range(4):
         observation = observations(SMALL, rng)
@@ -81,14 +83,14 @@ def test_a_checkpoint_is_two_files_that_others_may_read(saved):
 
 def test_a_newer_checkpoint_replaces_an_older_one(saved):
     other = random_model(tiny("relative"), seed=1)
-    checkpoint.save(saved, other, other.config, SMALL, {})
+    checkpoint.save(saved, other, body(), {})
     assert checkpoint.load(saved).model.config.positions == "relative"
     assert [path.name for path in saved.parent.iterdir()] == ["checkpoint"]
 
 
 def test_a_failed_save_leaves_the_older_checkpoint(saved, model):
     with pytest.raises(TypeError):
-        checkpoint.save(saved, model, model.config, SMALL, {"not JSON": object()})
+        checkpoint.save(saved, model, body(), {"not JSON": object()})
     assert checkpoint.load(saved).provenance["commit"] == "0"
     assert [path.name for path in saved.parent.iterdir()] == ["checkpoint"]
 
@@ -102,8 +104,8 @@ def test_every_modality_has_a_golden_sample(tmp_path, num_text):
         0.05,
     )
     model = random_model(tiny(vocabulary=Vocabulary(num_text, discrete_offset=num_text + 1025)))
-    checkpoint.save(tmp_path / "all", model, model.config, spec, {})
-    assert checkpoint.load(tmp_path / "all").spec == spec
+    checkpoint.save(tmp_path / "all", model, body(spec=spec), {})
+    assert checkpoint.load(tmp_path / "all").embodiment().spec == spec
     observation, action = checkpoint.golden_timesteps(spec, num_text)
     spec.check_observation({key: value[0] for key, value in observation.items()})
     assert set(action.ravel()) <= {0, 1, 2}
@@ -117,13 +119,14 @@ def test_other_answers_to_the_golden_sample_are_refused(saved):
         weights["blocks.0.attention_norm.weight"] = norm * 1.5
 
     edit_weights(saved, swap)
-    with pytest.raises(ValueError, match="golden sample: expected action ids .* got "):
+    with pytest.raises(ValueError, match="golden sample: expected ids .* got "):
         checkpoint.load(saved)
 
 
 def test_rounding_as_on_another_processor_is_accepted(saved):
     def round_off(content):
-        content["golden"]["logits"] = [x * (1 + 1e-5) for x in content["golden"]["logits"]]
+        golden = content["embodiments"]["a body"]["golden"]
+        golden["logits"] = [x * (1 + 1e-5) for x in golden["logits"]]
 
     edit(saved, round_off)
     checkpoint.load(saved)
@@ -131,9 +134,8 @@ def test_rounding_as_on_another_processor_is_accepted(saved):
 
 def test_another_preferred_id_is_refused_even_with_equal_logits(saved):
     def shift(content):
-        content["golden"]["action_ids"] = [
-            (id + 1) % 1024 for id in content["golden"]["action_ids"]
-        ]
+        golden = content["embodiments"]["a body"]["golden"]
+        golden["ids"] = [(id + 1) % 1024 for id in golden["ids"]]
 
     edit(saved, shift)
     with pytest.raises(ValueError, match="golden sample"):
@@ -176,12 +178,18 @@ def test_a_missing_and_a_wrong_tensor_are_named(saved):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c: c.update(format_version=99), "expected format_version 1, got 99"),
-        (lambda c: c.pop("format_version"), "expected format_version 1, got None"),
-        (lambda c: c.pop("spec"), "expected a complete config, got KeyError"),
+        (lambda c: c.update(format_version=99), "expected format_version 2, got 99"),
+        (lambda c: c.pop("format_version"), "expected format_version 2, got None"),
+        (
+            lambda c: c["embodiments"]["a body"].pop("spec"),
+            "expected a complete config, got KeyError",
+        ),
         (lambda c: c["model"].pop("width"), "expected a complete config, got TypeError"),
         (lambda c: c["model"].update(positions="absolute"), "positions: expected one of"),
-        (lambda c: c["golden"].pop("logits"), "expected a complete config"),
+        (
+            lambda c: c["embodiments"]["a body"]["golden"].pop("logits"),
+            "expected a complete config",
+        ),
     ],
 )
 def test_a_wrong_config_is_refused(saved, change, message):
@@ -196,8 +204,96 @@ def test_a_config_that_is_not_json_is_refused(saved):
         checkpoint.load(saved)
 
 
-def test_a_config_that_is_not_the_models_is_refused(tmp_path, model):
-    other = replace(model.config, context_timesteps=9)
-    with pytest.raises(ValueError, match="config: expected the model's own"):
-        checkpoint.save(tmp_path / "x", model, other, SMALL, {})
-    assert list(tmp_path.iterdir()) == []
+BODIES = {
+    "arm": body("parallel", name="arm"),
+    "gripper": body(
+        "hidden", Spec({"x": continuous(2)}, Discrete(3, ("grip",)), 0.1), name="gripper"
+    ),
+    "told": body(spec=Spec({"a": Text(4), "x": Image(16, 16)}, continuous(2), 0.2), name="told"),
+}
+
+
+@pytest.fixture
+def many(tmp_path):
+    model = random_model(tiny(vocabulary=Vocabulary(100, 1125)))
+    checkpoint.save(tmp_path / "many", model, BODIES.values(), {})
+    return tmp_path / "many"
+
+
+def test_a_checkpoint_has_many_embodiments_and_words(many):
+    loaded = checkpoint.load(many)
+    assert loaded.embodiments == checkpoint.embodiments(many) == BODIES
+    assert loaded.embodiment("gripper") == BODIES["gripper"]
+    for name, each in BODIES.items():
+        policy = load(many, embodiment=name)
+        rng = np.random.default_rng(0)
+        for _ in range(4):
+            assert policy.step(observations(each.spec, rng)).shape == each.spec.action.shape
+
+
+@pytest.mark.parametrize("name", [None, "leg"])
+def test_one_of_several_is_asked_for_by_name(many, name):
+    with pytest.raises(ValueError, match=r"one of \['arm', 'gripper', 'told'\], got (None|'leg')"):
+        load(many, embodiment=name)
+
+
+def test_two_embodiments_of_one_name_are_refused(tmp_path, model):
+    with pytest.raises(ValueError, match="embodiments: expected different names, got 'a body'"):
+        checkpoint.save(tmp_path / "two", model, [body(), body("parallel")], {})
+
+
+@pytest.mark.parametrize("of", ["arm", "told", "text"])
+def test_each_golden_sample_is_asked_for(many, of):
+    def forget(content):
+        (content["text"] if of == "text" else content["embodiments"][of]).pop("golden")
+
+    def lie(content):
+        golden = (content["text"] if of == "text" else content["embodiments"][of])["golden"]
+        golden["logits"] = [x + 1.0 for x in golden["logits"]]
+
+    whole = (many / "config.json").read_text()
+    edit(many, lie)
+    with pytest.raises(ValueError, match=f"many: {of}: golden sample: expected ids"):
+        checkpoint.load(many)
+    (many / "config.json").write_text(whole)
+    edit(many, forget)
+    with pytest.raises(ValueError, match="expected a complete config, got KeyError.'golden'"):
+        checkpoint.load(many)
+
+
+def test_what_fits_is_found_by_its_spec_and_two_that_fit_are_both_named(many):
+    bodies = checkpoint.embodiments(many)
+    assert fitting(bodies, BODIES["gripper"].spec.differences) == "gripper"
+    with pytest.raises(ValueError, match=r"(?s)got none:.*arm:.*gripper:.*told:"):
+        fitting(bodies, replace(SMALL, control_timestep=1.0).differences)
+    twin = bodies | {"twin": replace(BODIES["arm"], name="twin")}
+    with pytest.raises(ValueError, match=r"one that fits, or its name, got \['arm', 'twin'\]"):
+        fitting(twin, SMALL.differences)
+
+
+@pytest.mark.parametrize("name", ["control", "mastery"])
+def test_a_checkpoint_of_version_1_is_one_embodiment_with_the_same_logits(name):
+    """The shipped ones, whose golden samples are replayed; to the last digit but three."""
+    path = Path(__file__).parents[2] / "checkpoints" / name
+    stored = json.loads((path / "config.json").read_text())
+    assert stored["format_version"] == 1
+    loaded = checkpoint.load(path)
+    only = loaded.embodiment()
+    assert only.context_timesteps == stored["model"]["context_timesteps"]
+    assert only.action_mode == stored["model"]["action_mode"]
+    assert only.temperature == stored["temperature"] == load(path).temperature
+    tokenizer = loaded.tokenizer(checkpoint.NAME_1)
+    tokens, ids = checkpoint.golden_tokens(tokenizer), tokenizer.action_ids
+    best = checkpoint._golden_logits(loaded.model, tokens, ids).max(-1)
+    assert (best.indices + ids[0]).tolist() == stored["golden"]["action_ids"]
+    assert np.allclose(best.values, stored["golden"]["logits"], atol=1e-4)
+
+
+def test_twenty_embodiments_load_within_three_seconds(tmp_path):
+    """CPU time, of the preset that our checkpoints have, golden samples replayed."""
+    spec = Spec({"left": Image(64, 64), "right": Image(64, 64)}, continuous(5), 0.05)
+    bodies = [body("parallel", spec, name=f"body {i}") for i in range(20)]
+    checkpoint.save(tmp_path / "20", Gato(preset("control-2m")), bodies, {})
+    started = time.process_time()
+    assert len(checkpoint.load(tmp_path / "20").embodiments) == 20
+    assert time.process_time() - started < 3

@@ -3,7 +3,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from core_examples import BENCHMARK, SMALL, band_mask, observations, random_model, tiny, values
+from core_examples import (
+    BENCHMARK,
+    SMALL,
+    band_mask,
+    body,
+    observations,
+    random_model,
+    tiny,
+    values,
+)
 from torch.nn import functional as F
 
 from gato_core.model import Gato, preset, to_tensors
@@ -15,9 +24,9 @@ from gato_core.window import rotation
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
 
-def encode(config, *lead, spec=SMALL, seed=0):
+def encode(config, *lead, kind="autoregressive", spec=SMALL, seed=0):
     rng = np.random.default_rng(seed)
-    tokenizer = Tokenizer(spec, config.vocabulary)
+    tokenizer = Tokenizer(body(kind, spec), config.vocabulary)
     arrays = observations(spec, rng, *lead), values(spec.action, rng, *lead)
     return to_tensors(tokenizer.encode_timesteps(*arrays))
 
@@ -185,7 +194,7 @@ def test_positions_are_relative(positions):
     length = SMALL.tokens_per_timestep
     alone = encode(model.config, 1, 1)
     twice = to_tensors_twice(alone)
-    outputs = model(twice, band_mask(2 * length, length, 1))
+    outputs = model(replace(twice, mask=band_mask(2 * length, length, 1)))
     assert torch.allclose(outputs[3:], model(alone), atol=1e-5)
 
 
@@ -209,9 +218,23 @@ def test_rotary_angles_stay_exact_for_ever():
 
 
 @SCHEMES
+def test_actions_of_the_past_are_hidden_where_the_body_says_so(positions):
+    """Those of the present are seen, in which they differ from parallel ones."""
+    model = random_model(tiny(positions))
+    tokens = encode(model.config, 1, 3, kind="hidden")
+    edited = replace(tokens, id=tokens.id.clone())
+    edited.id[0, tokens.target[0].nonzero()[:6, 0]] = 17  # all of the first two timesteps
+    before, after = model(tokens).view(3, 3, -1), model(edited).view(3, 3, -1)
+    assert torch.equal(before[2], after[2]) and torch.equal(before[1, 0], after[1, 0])
+    assert (before[1, 1] - after[1, 1]).abs().max() > 1e-3
+    seen = [model(replace(each, mask=None)).view(3, 3, -1)[2] for each in (tokens, edited)]
+    assert (seen[0] - seen[1]).abs().max() > 1e-3
+
+
+@SCHEMES
 def test_parallel_mode_ignores_what_the_actions_were(positions):
-    model = random_model(tiny(positions, action_mode="parallel"))
-    tokens = encode(model.config, 1, 3)
+    model = random_model(tiny(positions))
+    tokens = encode(model.config, 1, 3, kind="parallel")
     edited = replace(tokens, id=tokens.id.clone())
     edited.id[tokens.local_position == ACTION_POSITION] = 17
     assert torch.equal(model(tokens), model(edited))
@@ -219,20 +242,20 @@ def test_parallel_mode_ignores_what_the_actions_were(positions):
 
 @SCHEMES
 def test_parallel_mode_tells_the_dimensions_of_an_action_apart(positions):
-    model = random_model(tiny(positions, action_mode="parallel"))
-    logits = model(encode(model.config, 1, 1))
+    model = random_model(tiny(positions))
+    logits = model(encode(model.config, 1, 1, kind="parallel"))
     assert (logits[1] - logits[0]).abs().max() > 1e-2
     assert (logits[2] - logits[1]).abs().max() > 1e-2
 
 
 @SCHEMES
-@pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
-def test_training_reaches_every_parameter_and_learns(positions, action_mode):
+@pytest.mark.parametrize("kind", ["autoregressive", "hidden", "parallel"])
+def test_training_reaches_every_parameter_and_learns(positions, kind):
     """Public reproductions raise as soon as training=True."""
     torch.manual_seed(0)
-    config = tiny(positions, action_mode=action_mode, stochastic_depth=0.1, dropout=0.1)
+    config = tiny(positions, stochastic_depth=0.1, dropout=0.1)
     model = Gato(config).train()
-    tokens = encode(config, 4, 2)
+    tokens = encode(config, 4, 2, kind=kind)
     label = tokens.id[tokens.target]
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     losses = []
@@ -311,10 +334,8 @@ def test_text_images_and_values_share_one_sequence():
     ("change", "message"),
     [
         ({"positions": "absolute"}, "positions: expected one of .*, got 'absolute'"),
-        ({"action_mode": "diffusion"}, "action_mode: expected one of"),
         ({"patch_channels": 48}, "patch_channels: expected a multiple of 32, got 48"),
         ({"patch_stride": 3}, "patch_stride: expected one of"),
-        ({"context_timesteps": 0}, "context_timesteps: expected >= 1, got 0"),
         ({"dropout": 1.0}, r"dropout: expected \[0, 1\), got 1.0"),
     ],
 )

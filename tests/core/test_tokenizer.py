@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from core_examples import BENCHMARK, SMALL, continuous, observations, values
+from core_examples import BENCHMARK, SMALL, body, continuous, observations, values
 
 from gato_core.spec import Continuous, Discrete, Image, Spec, Text
 from gato_core.text import pieces
@@ -24,11 +24,11 @@ def rng():
 
 
 def control(spec=SMALL):
-    return Tokenizer(spec, Vocabulary(num_text=0))
+    return Tokenizer(body(spec=spec), Vocabulary(num_text=0))
 
 
 def test_a_timestep_is_sorted_keys_then_separator_then_action(rng):
-    tokenizer = Tokenizer(SMALL, Vocabulary())
+    tokenizer = Tokenizer(body(spec=SMALL), Vocabulary())
     observation, action = observations(SMALL, rng, 1), values(SMALL.action, rng, 1)
     tokens = tokenizer.encode_timesteps(observation, action)
     arm = 32000 + bin_index(observation["arm/joints"][0])
@@ -77,7 +77,7 @@ def test_target_is_exactly_the_actions(rng):
 
 def test_text_is_a_target_when_asked(rng):
     spec = Spec({"instruction": Text(4), "joints": continuous(2)}, continuous(1), 0.05)
-    tokenizer = Tokenizer(spec, Vocabulary())
+    tokenizer = Tokenizer(body(spec=spec), Vocabulary())
     observation, action = observations(spec, rng, 2), values(spec.action, rng, 2)
     tokens = tokenizer.encode_timesteps(observation, action, text_is_target=True)
     first = [False, True, True, True, False, False, False, True]  # nothing precedes the first
@@ -89,7 +89,7 @@ def test_words_are_the_ids_of_the_networks_own_vocabulary(rng, name):
     """In an observation, in timesteps and in a batch of them; cut only with a warning."""
     spec = Spec({"instruction": Text(6), "joints": continuous(2)}, continuous(1), 0.05)
     vocabulary = pieces.SHIPPED[name]
-    tokenizer = Tokenizer(spec, vocabulary)
+    tokenizer = Tokenizer(body(spec=spec), vocabulary)
     said = np.array([["lift the cube", "lift the cube", "open"], ["open"] * 3], object)
     ids = np.stack([[pieces.fit(one, 6, vocabulary) for one in row] for row in said])
     others = {"joints": values(continuous(2), rng, 2, 3)}
@@ -151,7 +151,7 @@ def test_values_are_scaled_by_their_limits(rng):
 def test_companded_values_follow_mu_law(rng):
     spec = replace(SMALL, observation={"z": replace(continuous(2), mu_law=True)})
     z = np.array([0.6, -256.0])
-    tokens = Tokenizer(spec, Vocabulary(100)).encode_observation({"z": z})
+    tokens = Tokenizer(body(spec=spec), Vocabulary(100)).encode_observation({"z": z})
     assert tokens.id[0, :2].tolist() == (100 + bin_index(mu_law(z))).tolist()
 
 
@@ -174,7 +174,7 @@ def test_an_action_survives_to_half_a_bin(rng):
 
 def test_discrete_actions_have_their_own_ids(rng):
     spec = replace(SMALL, action=Discrete(3, ("gripper",)))
-    tokenizer = Tokenizer(spec, Vocabulary(discrete_offset=33025))
+    tokenizer = Tokenizer(body(spec=spec), Vocabulary(discrete_offset=33025))
     assert tokenizer.action_ids == (33025, 33028)
     action = np.array([[0], [2]])
     assert tokenizer.encode_action(action).tolist() == [[33025], [33027]]
@@ -183,7 +183,7 @@ def test_discrete_actions_have_their_own_ids(rng):
 
 def test_ids_that_are_no_actions_are_refused():
     """A separator or a word must never become a motion."""
-    tokenizer = Tokenizer(SMALL, Vocabulary())
+    tokenizer = Tokenizer(body(spec=SMALL), Vocabulary())
     for ids in ([32000, 31999, 32001], [32000, 33023, 33024]):
         with pytest.raises(ValueError, match=r"action ids: expected \[32000, 33024\), got \[32000"):
             tokenizer.decode_action(np.array(ids))

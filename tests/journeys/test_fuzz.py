@@ -31,6 +31,7 @@ from odd_lerobot import DATA, EPISODES, odd_lerobot
 from odd_lerobot import SPEC as LEROBOT_SPEC
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_core.spec import Continuous, Image, Spec
 from gato_ros.bags import export
@@ -215,7 +216,9 @@ def test_any_bytes_in_any_file(sources, tmp_path, kind):
 def test_any_value_of_a_checkpoint(tmp_path):
     """What `inspect` refuses `evaluate` refuses, before it makes a world."""
     config = preset("debug")
-    checkpoint.save(tmp_path / "policy", Gato(config), config, HDF5_SPEC, {"data": "none"})
+    checkpoint.save(
+        tmp_path / "policy", Gato(config), Embodiment("robot", HDF5_SPEC), {"data": "none"}
+    )
 
     @examples(15)
     @given(json_changes(tmp_path / "policy/config.json"))
@@ -232,7 +235,9 @@ def test_any_value_of_a_checkpoint(tmp_path):
 
 def test_any_bytes_of_a_checkpoint(tmp_path):
     config = preset("debug")
-    checkpoint.save(tmp_path / "policy", Gato(config), config, HDF5_SPEC, {"data": "none"})
+    checkpoint.save(
+        tmp_path / "policy", Gato(config), Embodiment("robot", HDF5_SPEC), {"data": "none"}
+    )
 
     @examples(15)
     @given(st.data())

@@ -55,7 +55,7 @@ def name_of(folder: Path) -> str:
 def temperature_of(folder: Path) -> float:
     """The checkpoint's own, unless the folder's name ends in another: -t0.5."""
     given = re.search(r"-t([\d.]+)$", folder.name)
-    return float(given[1]) if given else checkpoint.temperature(folder.parents[1])
+    return float(given[1]) if given else checkpoint.load(folder.parents[1]).embodiment().temperature
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=name_of)
@@ -85,7 +85,10 @@ def test_the_temperature_is_the_one_that_succeeded_most_on_selection():
         for path in tried
     }
     assert len(successes) == 3
-    assert max(successes, key=successes.get) == checkpoint.temperature(tried[0].parents[1])
+    assert (
+        max(successes, key=successes.get)
+        == checkpoint.load(tried[0].parents[1]).embodiment().temperature
+    )
 
 
 def test_what_the_readme_publishes_has_results():

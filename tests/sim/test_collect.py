@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gato_core.dataset import Dataset
+from gato_core.embodiment import Embodiment
 from gato_core.spec import Text
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
@@ -132,7 +133,7 @@ def test_episodes_of_different_objects_are_of_one_task(reference):
 
 def test_prompts_reach_their_share_on_collected_demonstrations(reference):
     options = Sampling(2, 64, seed=0, prompt_fraction=0.25)
-    tokenizer = Tokenizer(reference.spec, Vocabulary())
+    tokenizer = Tokenizer(Embodiment("robot", reference.spec), Vocabulary())
     sequences = Sequences([reference], [range(5)], tokenizer, options)
     prompted = [len(pieces) == 2 for k in range(20) for pieces in sequences.draw(k)]
     assert 0.2 < np.mean(prompted) < 0.3

@@ -9,6 +9,7 @@ import pytest
 from core_examples import random_model
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import PRESETS, Gato, with_text
 from gato_sim import evaluate as verb
 from gato_sim.domains.rgb_stacking import objects, seen
@@ -202,7 +203,7 @@ def test_page_holds_videos_that_repeat_the_counted_run(tmp_path):
 def small_checkpoint(tmp_path_factory):
     path = tmp_path_factory.mktemp("checkpoints") / "small"
     spec = robot_spec(("basket_front_left",), 16)
-    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, {})
+    checkpoint.save(path, Gato(PRESETS["debug"]), Embodiment("robot", spec), {})
     return path
 
 
@@ -218,7 +219,7 @@ def told_checkpoint(tmp_path_factory):
     """Of a network that observes words."""
     path, config = tmp_path_factory.mktemp("checkpoints") / "told", with_text(PRESETS["debug"])
     spec = robot_spec(("basket_front_left",), 16, instruction_tokens=12)
-    checkpoint.save(path, random_model(config), config, spec, {})
+    checkpoint.save(path, random_model(config), Embodiment("robot", spec), {})
     return path
 
 
@@ -293,7 +294,7 @@ def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_give
     options = dict(checkpoint=path, episodes=1, out=tmp_path / "out", **QUICK)
     for own, given, expected in ((0.0, None, 0.0), (1.0, None, 1.0), (1.0, 0.0, 0.0)):
         model = Gato(PRESETS["debug"])
-        checkpoint.save(path, model, model.config, spec, {}, temperature=own)
+        checkpoint.save(path, model, Embodiment("robot", spec, temperature=own), {})
         config = EvaluateConfig(temperature=given, name=f"{own} {given}", **options)
         assert evaluate(config)["temperature"] == expected
 
@@ -302,7 +303,7 @@ def test_checkpoint_of_another_robot_is_refused(tmp_path):
     spec = robot_spec((), 64)
     other = dataclasses.replace(spec, control_timestep=0.1)
     path = tmp_path / "other"
-    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], other, {})
+    checkpoint.save(path, Gato(PRESETS["debug"]), Embodiment("robot", other), {})
     config = EvaluateConfig(checkpoint=path, out=tmp_path / "out", **QUICK)
     with pytest.raises(ValueError, match="control_timestep: expected 0.1, got 0.05"):
         evaluate(config)
@@ -401,7 +402,7 @@ def test_generalization_refuses_a_policy_that_may_have_seen_the_test_objects(
 ):
     """Data that did not say its objects once passed."""
     path, spec = tmp_path / "checkpoint", robot_spec((), 64)
-    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
+    checkpoint.save(path, Gato(PRESETS["debug"]), Embodiment("robot", spec), provenance)
     config = EvaluateConfig(checkpoint=path, out=tmp_path / "out")
     with pytest.raises(ValueError, match=message):
         evaluate(config)
@@ -412,7 +413,7 @@ def test_generalization_refuses_a_policy_that_may_have_seen_the_test_objects(
 def test_generalization_is_measured_where_no_test_object_was_seen(tmp_path, triplets):
     path, spec = tmp_path / "checkpoint", robot_spec((), 64)
     provenance = {"data": [{"path": "demos", "triplets": [triplets]}]}
-    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, provenance)
+    checkpoint.save(path, Gato(PRESETS["debug"]), Embodiment("robot", spec), provenance)
     options = QUICK | dict(suite=("skill-generalization",), episodes=1, max_steps=1)
     config = EvaluateConfig(checkpoint=path, out=tmp_path / "out", **options)
     assert evaluate(config)["num_episodes"] == 5

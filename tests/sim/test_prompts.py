@@ -8,6 +8,7 @@ from core_examples import episode
 
 from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
+from gato_core.embodiment import Embodiment
 from gato_core.model import PRESETS, Gato
 from gato_sim import prompts
 from gato_sim.domains.rgb_stacking.instructions import instruction
@@ -45,8 +46,8 @@ def shown(tmp_path_factory):
 def trained(tmp_path_factory):
     """A checkpoint with a context of four timesteps."""
     path = tmp_path_factory.mktemp("checkpoints") / "small"
-    config = replace(PRESETS["debug"], context_timesteps=4)
-    checkpoint.save(path, Gato(config), config, SPEC, {})
+    body = Embodiment("robot", SPEC, context_timesteps=4, sees_past_actions=True)
+    checkpoint.save(path, Gato(PRESETS["debug"]), body, {})
     return path
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from dataset_examples import SPEC, make_episode
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.embodiment import Embodiment
 from gato_core.spec import Text
 from gato_core.text import pieces
 from gato_core.tokenizer import Tokenizer
@@ -26,7 +27,7 @@ def test_each_timestep_of_a_batch_says_what_its_episode_was_told(tmp_path):
     first = list(TOLD.observation).index("instruction")
     before = sum(m.num_tokens for m in list(TOLD.observation.values())[:first])
     for vocabulary in (ENGLISH, SMALL):
-        tokenizer = Tokenizer(TOLD, vocabulary)
+        tokenizer = Tokenizer(Embodiment("robot", TOLD), vocabulary)
         sampling = Sampling(3, 6, 0, prompt_fraction=1.0, prompt_timesteps=1)
         sequences = Sequences([dataset], [range(4)], tokenizer, sampling)
         id = sequences.batch(0).tokens.id.reshape(6, 3, TOLD.tokens_per_timestep)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.embodiment import Embodiment
 from gato_core.episode import Episode
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import ACTION_POSITION, Tokenizer
@@ -20,7 +21,7 @@ SPEC = Spec(
     0.05,
 )
 LENGTHS = [3, 9, 12, 5, 7, 8, 10, 11]
-TOKENIZER = Tokenizer(SPEC, Vocabulary(num_text=0))
+TOKENIZER = Tokenizer(Embodiment("robot", SPEC), Vocabulary(num_text=0))
 
 
 def write(root, lengths=LENGTHS, failures=(), begin=0, **named) -> Dataset:

@@ -12,6 +12,7 @@ from train_examples import SPEC, losses, write
 
 from gato_core import checkpoint
 from gato_core.dataset import Dataset
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset, to_tensors
 from gato_core.spec import Discrete, Spec, Text
 from gato_core.tokenizer import Tokenizer
@@ -120,7 +121,7 @@ def test_fine_tuned_checkpoint_names_the_data_of_the_weights_it_began_with(confi
 def test_weights_of_unknown_data_stay_unknown(config, tmp_path):
     """Whoever goes on from them must not look as if all was known."""
     source = str(tmp_path / "source")
-    checkpoint.save(source, Gato(preset("debug")), preset("debug"), SPEC, {})
+    checkpoint.save(source, Gato(preset("debug")), Embodiment("robot", SPEC), {})
     own, unknown = origin.data([Dataset(config.data.folders[0])], earlier=source)
     assert own["path"] == config.data.folders[0]
     assert own["episodes_of_unknown_triplets"] == own["episodes"] > 0
@@ -239,14 +240,15 @@ def test_only_actions_that_are_numbers_are_smoothed(config):
     """1024 buttons had neighbours where there was no text: their ids end at the separator too."""
     model, buttons = Gato(preset("debug")), replace(SPEC, action=Discrete(1024, ("button",)))
     for spec, smoothed in ((SPEC, True), (buttons, False)):
-        learner = Learner(model, {"": Tokenizer(spec, model.config.vocabulary)}, config)
+        tokenizer = Tokenizer(Embodiment("robot", spec), model.config.vocabulary)
+        learner = Learner(model, {"": tokenizer}, config)
         assert (learner.smoothed is not None) == smoothed
 
 
 def test_words_are_never_taken_for_actions():
     """Where discrete actions share the lowest ids with text, words once counted as actions."""
     spec = replace(SPEC, observation={"words": Text(3)}, action=Discrete(9, ("a", "b")))
-    tokenizer = Tokenizer(spec, Vocabulary(num_text=1024))
+    tokenizer = Tokenizer(Embodiment("robot", spec), Vocabulary(num_text=1024))
     words, presses = np.array([[7, 5, 8], [1, 2, 3]]), np.array([[4, 6], [0, 8]])
     encoded = tokenizer.encode_timesteps({"words": words}, presses, text_is_target=True)
     tokens = to_tensors(encoded)
@@ -263,7 +265,7 @@ def test_words_are_never_taken_for_actions():
 
 
 def test_errors_are_shares_of_the_range_by_dimension():
-    tokenizer = Tokenizer(SPEC, Vocabulary(num_text=0))
+    tokenizer = Tokenizer(Embodiment("robot", SPEC), Vocabulary(num_text=0))
     label = torch.tensor([512, 1000, 700, 3])
     answer = torch.tensor([0, 1000, 700, 600])
     logits = torch.nn.functional.one_hot(answer, 1025).float()

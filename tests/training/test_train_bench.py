@@ -20,5 +20,5 @@ def test_counted_operations_are_torch_s(preset):
     batch = next(updates.batches)
     with FlopCounterMode(display=False) as counter:
         updates.learner(batch)[0].backward()
-    counted = bench.flops_per_token(updates.learner.model, robot(64)) * batch.num_tokens
+    counted = bench.flops_per_token(updates.learner.model, robot(64), 2) * batch.num_tokens
     assert counted == pytest.approx(counter.get_total_flops(), rel=0.05)

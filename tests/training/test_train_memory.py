@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import train_examples
 
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_training.config import TrainConfig, changed, save
 from gato_training.run_log import memory
@@ -73,8 +74,8 @@ def estimated(
     config: TrainConfig, kept: Kept, name: str = "control-2m", num_processes: int = 1
 ) -> memory.Estimate:
     opened, sizes = open_folders(config.data, 1.0), preset(name)
-    contexts = dict.fromkeys(opened.robots, 2)
-    training, _ = mixtures(config.data, 0, opened, contexts, sizes.vocabulary)
+    bodies = {name: Embodiment(name, opened.spec(name), 2) for name in opened.robots}
+    training, _ = mixtures(config.data, 0, opened, bodies, sizes.vocabulary)
     needs = dict.fromkeys(training.sources, kept), 0, 0, Processes(num=num_processes)
     return memory.estimate(config, sizes, training.sources, *needs)
 

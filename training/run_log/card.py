@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gato_core.embodiment import Embodiment
 from gato_core.model import ModelConfig
 from gato_core.spec import Spec
 
 FILE = "README.md"
 
 
-def card(path: Path, sizes: ModelConfig, spec: Spec, provenance: Mapping) -> str:
+def card(path: Path, sizes: ModelConfig, bodies: Sequence[Embodiment], provenance: Mapping) -> str:
     """Markdown, from what config.json of the checkpoint at `path` keeps too."""
     train, name = provenance["train"], path.parent.parent.name
     begun = f"the weights of `{train['init_from']}`" if train["init_from"] else "fresh weights"
@@ -20,10 +21,7 @@ def card(path: Path, sizes: ModelConfig, spec: Spec, provenance: Mapping) -> str
         f"A Gato policy ({_size(sizes)}), trained from {begun}. This page was written by "
         "`gato train`; every figure in it is kept in `config.json` beside it.",
         "## What it sees and does",
-        table(("key", "modality", "unit", "dimensions"), _modalities(spec)),
-        f"One action every {spec.control_timestep:g} s, {spec.tokens_per_timestep} tokens a "
-        f"timestep, {sizes.context_timesteps} timesteps of context, action mode "
-        f"`{sizes.action_mode}`.",
+        *(part for body in bodies for part in _body(body)),
         "## Data",
         table(
             ("dataset", "episodes", "successes", "timesteps", "objects", "physics"),
@@ -46,6 +44,18 @@ def card(path: Path, sizes: ModelConfig, spec: Spec, provenance: Mapping) -> str
         "figures say how well demonstrations are imitated, not how often the task succeeds.",
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _body(body: Embodiment) -> list[str]:
+    """What an embodiment sees and does."""
+    spec, seen = body.spec, "seen" if body.sees_past_actions else "hidden"
+    return [
+        f"### {body.name}",
+        table(("key", "modality", "unit", "dimensions"), _modalities(spec)),
+        f"One action every {spec.control_timestep:g} s, {spec.tokens_per_timestep} tokens a "
+        f"timestep, {body.context_timesteps} timesteps of context, action mode "
+        f"`{body.action_mode}`, past actions {seen}.",
+    ]
 
 
 def table(head: tuple[str, ...], rows: list[tuple]) -> str:

@@ -17,12 +17,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from gato_core.embodiment import Embodiment
 from gato_training.config import Flat, TrainConfig, changed, flat, take_preset
 from gato_training.studies import sweep
 from gato_training.studies.baseline import BaselineTrainConfig
 from gato_training.studies.measure import Suite
 from gato_training.studies.sweep import Evaluate, Point, Sweep
-from gato_training.train import sizes_of
 
 GROUPS = ("size", "demonstrations", "context", "prompt", "actions", "method")
 GROWING = ("models", "demonstrations", "contexts", "methods")
@@ -87,7 +87,7 @@ def variants(config: AblationsConfig) -> list[Point]:
         groups = found[name].about["groups"] if name in found else {}
         found[name] = Point(name, options, {"groups": groups | {group: label}}, evaluate)
 
-    context = sizes_of(base.network).context_timesteps
+    context = base.network.context_timesteps or Embodiment.context_timesteps
 
     def with_context(length: int) -> TrainConfig:
         if length == context:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.tools.bench import commit
 from gato_training.run_log import card, origin
 
@@ -82,10 +83,8 @@ def average(config: AverageConfig) -> dict:
     checkpoint.save(
         config.out,
         first.model,
-        first.model.config,
-        first.spec,
+        [replace(each, temperature=config.temperature) for each in first.embodiments.values()],
         provenance,
-        temperature=config.temperature,
         beside=lambda folder: (folder / card.FILE).write_text(_card(config.out, provenance)),
     )
     return {"out": str(config.out), "shares": shares}
@@ -94,11 +93,25 @@ def average(config: AverageConfig) -> dict:
 def _check_alike(paths: Sequence[Path], loaded: Sequence[checkpoint.Checkpoint]) -> None:
     first = loaded[0]
     for path, other in zip(paths[1:], loaded[1:], strict=True):
-        differences = first.spec.differences(other.spec)
+        differences = _body_differences(first.embodiments, other.embodiments)
         if first.model.config != other.model.config:
             differences = [f"sizes {other.model.config}, not {first.model.config}", *differences]
         if differences:
             raise ValueError(f"{path} is unlike {paths[0]}:\n  " + "\n  ".join(differences))
+
+
+def _body_differences(
+    ours: Mapping[str, Embodiment], theirs: Mapping[str, Embodiment]
+) -> list[str]:
+    if ours.keys() != theirs.keys():
+        return [f"embodiments: expected {sorted(ours)}, got {sorted(theirs)}"]
+    lines = []
+    for name, body in ours.items():
+        lines += body.spec.differences(theirs[name].spec)
+        same = replace(theirs[name], spec=body.spec, temperature=body.temperature)
+        if same != body:
+            lines.append(f"{name}: expected {body}, got {theirs[name]}")
+    return lines
 
 
 def _data(provenances: Sequence[dict]) -> list[dict]:

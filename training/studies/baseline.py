@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from gato_core import baseline
 from gato_core.baseline import Actor, BaselineConfig, Encoder, scaled, to_inputs
 from gato_core.dataset import Dataset
+from gato_core.embodiment import Embodiment
 from gato_core.episode import Episode
 from gato_core.spec import Spec
 from gato_core.tokenizer import Tokenizer
@@ -255,7 +256,8 @@ def sources(
 ) -> tuple[TransitionSource, TransitionSource | None]:
     """Windows over which returns are summed, to train on and, of other episodes, to measure on."""
     data = replace(config.data, successes_only=config.data.successes_only and config.method == "bc")
-    tokenizer = Tokenizer(datasets[0].spec, Vocabulary(num_text=0))
+    body = Embodiment("robot", datasets[0].spec)
+    tokenizer = Tokenizer(body, Vocabulary(num_text=0))
     seed, length = config.optimizer.seed, config.return_timesteps + 1
     training, held_out = episodes(data, seed, datasets, tokenizer, length)
     measured = None if held_out is None else TransitionSource(held_out, config.discount)

@@ -1,12 +1,10 @@
 """On a GPU the step is captured on buffers that never move; here the same is run as it is."""
 
-from dataclasses import replace
-
 import demonstration
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, episode, observations, random_model, tiny
+from core_examples import SMALL, body, episode, observations, random_model, tiny
 
 from gato_core.deploy.cuda_graph import CapturedStep
 from gato_core.deploy.packed import PackedLinear, pack
@@ -14,7 +12,7 @@ from gato_core.policy import GatoPolicy
 from gato_core.step import ControlStep, layout
 from gato_core.tokenizer import Tokenizer
 
-MODES = pytest.mark.parametrize("action_mode", ["autoregressive", "parallel"])
+KINDS = pytest.mark.parametrize("kind", ["autoregressive", "hidden", "parallel"])
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
 
@@ -27,8 +25,8 @@ def buffered(model, tokenizer, **options):
     return GatoPolicy(CapturedStep(step), tokenizer, layout(model.config), **options)
 
 
-def make(way, model, **options):
-    return way(model, Tokenizer(SMALL, model.config.vocabulary), **options)
+def make(way, model, embodiment=None, **options):
+    return way(model, Tokenizer(embodiment or body(), model.config.vocabulary), **options)
 
 
 def act(policy, num_timesteps, seed=0):
@@ -37,13 +35,14 @@ def act(policy, num_timesteps, seed=0):
 
 
 @SCHEMES
-@MODES
+@KINDS
 @pytest.mark.parametrize("keep_prompt", [False, True])
-def test_static_buffers_change_no_action(positions, action_mode, keep_prompt):
+def test_static_buffers_change_no_action(positions, kind, keep_prompt):
     """Past several windows, and in a second episode that begins with a prompt."""
-    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
-    model = random_model(config)
-    policies = [make(each, model, keep_prompt=keep_prompt) for each in (eager, buffered)]
+    model, embodiment = random_model(tiny(positions)), body(kind, context_timesteps=4)
+    policies = [
+        make(each, model, embodiment, keep_prompt=keep_prompt) for each in (eager, buffered)
+    ]
     expected, got = (act(policy, 9) for policy in policies)
     assert np.array_equal(expected, got)
     for policy in policies:
@@ -53,12 +52,11 @@ def test_static_buffers_change_no_action(positions, action_mode, keep_prompt):
 
 
 @SCHEMES
-@MODES
-def test_two_robots_are_decided_for_on_a_demonstration(positions, action_mode):
+@KINDS
+def test_two_robots_are_decided_for_on_a_demonstration(positions, kind):
     """Token for token, seven windows long, in one buffer as in two networks."""
-    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
-    model, (spec, shown) = random_model(config), demonstration.load()
-    tokenizer = Tokenizer(spec, config.vocabulary)
+    model, (spec, shown) = random_model(tiny(positions)), demonstration.load()
+    tokenizer = Tokenizer(body(kind, spec, 4), model.config.vocabulary)
     stream = demonstration.observations(shown, 200)[::6]
     alone = [eager(model, tokenizer) for _ in range(2)]
     together = buffered(model, tokenizer, num_robots=2)
@@ -82,11 +80,11 @@ def test_the_buffers_stay_where_they_are():
     assert addresses() == before
 
 
-@MODES
-def test_the_same_seed_draws_the_same_actions(action_mode):
-    model = random_model(tiny(action_mode=action_mode))
+@KINDS
+def test_the_same_seed_draws_the_same_actions(kind):
+    model = random_model(tiny())
     first, again, other = (
-        act(make(buffered, model, temperature=1.0, seed=seed), 4) for seed in (0, 0, 1)
+        act(make(buffered, model, body(kind), temperature=1.0, seed=seed), 4) for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert (np.abs(first) < 0.07).all()

@@ -3,14 +3,13 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import demonstration
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, episode, random_model, tiny
+from core_examples import SMALL, body, episode, random_model, tiny
 
 from gato_core import checkpoint
 from gato_core.deploy.onnx import choose_providers, export, load, main
@@ -22,7 +21,7 @@ from gato_core.tokenizer import Tokenizer
 pytest.importorskip("onnx")
 CASES = [
     ("rotary", "autoregressive", True),
-    ("relative", "autoregressive", False),
+    ("relative", "hidden", False),
     ("rotary", "parallel", False),
     ("relative", "parallel", True),
 ]
@@ -43,21 +42,19 @@ def seen():
 @pytest.fixture(scope="module", params=CASES, ids=str)
 def exported(request, tmp_path_factory, seen):
     """A model, the file it was exported to, and whether prompts are kept."""
-    positions, action_mode, keep_prompt = request.param
-    config = replace(tiny(positions, action_mode=action_mode), context_timesteps=4)
-    model = random_model(config)
+    positions, kind, keep_prompt = request.param
+    model, embodiment = random_model(tiny(positions)), body(kind, seen[0], context_timesteps=4)
     out = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export(model, seen[0], out, keep_prompt=keep_prompt)
-    return model, out, keep_prompt
+    export(model, embodiment, out, keep_prompt=keep_prompt)
+    return model, out, keep_prompt, Tokenizer(embodiment, model.config.vocabulary)
 
 
 def test_every_token_is_the_one_torch_chooses(exported, seen):
     """On 200 timesteps of a demonstration, fifty windows; then in an episode with a prompt."""
-    model, out, keep_prompt = exported
+    model, out, keep_prompt, tokenizer = exported
     spec, shown = seen
     onnx_policy = load(out, threads=1, providers=CPU)
     assert onnx_policy.spec == spec
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
     policies = GatoPolicy.of(model, tokenizer, keep_prompt=keep_prompt), onnx_policy
     for prompt, num in ((None, 200), (demonstration.timesteps(shown, 90, 93), 20)):
         actions = []
@@ -75,12 +72,13 @@ def test_the_shipped_policy_decides_alike_however_it_is_run(tmp_path, seen):
     """
     loaded = checkpoint.load(SHIPPED)
     spec, shown = seen
-    assert loaded.spec.differences(spec) == []
-    export(loaded.model, spec, tmp_path / "control.onnx")
+    tokenizer = loaded.tokenizer()
+    assert tokenizer.spec.differences(spec) == []
+    export(loaded.model, tokenizer.embodiment, tmp_path / "control.onnx")
     policies = [
-        GatoPolicy.of(loaded.model, loaded.tokenizer),
-        GatoPolicy.of(pack(checkpoint.load(SHIPPED).model), loaded.tokenizer),
-        load(tmp_path / "control.onnx", threads=1, providers=CPU),
+        GatoPolicy.of(loaded.model, tokenizer, temperature=0.0),
+        GatoPolicy.of(pack(checkpoint.load(SHIPPED).model), tokenizer, temperature=0.0),
+        load(tmp_path / "control.onnx", temperature=0.0, threads=1, providers=CPU),
     ]
     stream = demonstration.observations(shown, 200)
     expected, *others = (act(policy, stream) for policy in policies)
@@ -92,8 +90,9 @@ def test_robots_in_lock_step_are_exported_together(tmp_path, seen):
     """One of them begins anew with a prompt meanwhile."""
     spec, shown = seen
     model = random_model(tiny())
-    export(model, spec, tmp_path / "two.onnx", num_robots=2)
-    tokenizer = Tokenizer(spec, model.config.vocabulary)
+    embodiment = body(spec=spec)
+    export(model, embodiment, tmp_path / "two.onnx", num_robots=2)
+    tokenizer = Tokenizer(embodiment, model.config.vocabulary)
     together = load(tmp_path / "two.onnx", threads=1, providers=CPU)
     alone = [GatoPolicy.of(model, tokenizer) for _ in range(2)]
     stream = demonstration.observations(shown, 60)
@@ -175,7 +174,7 @@ def test_another_file_is_refused(tmp_path, exported):
 def test_the_command_proves_what_it_exports(tmp_path, monkeypatch, capsys):
     """Cameras of different sizes, neither of them square as a whole."""
     model = random_model(tiny())
-    checkpoint.save(tmp_path / "small", model, model.config, SMALL, {})
+    checkpoint.save(tmp_path / "small", model, body(), {})
     words = [str(tmp_path / "small"), "--out", str(tmp_path / "small.onnx"), "--keep-prompt"]
     monkeypatch.setattr(sys, "argv", ["gato export", *words])
     assert main() == 0
@@ -188,10 +187,18 @@ def test_weights_beyond_a_protobuf_are_refused(tmp_path):
     with torch.device("meta"):
         model = Gato(preset("1.2b"))
     with pytest.raises(ValueError, match="expected weights of at most 2 GB, got 4.7 GB"):
-        export(model, SMALL, tmp_path / "large.onnx")
+        export(model, body(), tmp_path / "large.onnx")
 
 
 def test_what_is_no_checkpoint_is_not_exported(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["gato export", str(tmp_path / "none")])
     assert main() == 1
     assert "expected a checkpoint's config.json, got no file" in capsys.readouterr().err
+
+
+def test_a_file_is_of_one_embodiment_and_says_which(exported):
+    assert load(exported[1], embodiment="a body", threads=1).embodiment.name == "a body"
+    with pytest.raises(
+        ValueError, match=r"embodiment: expected one of \['a body'\], got 'another'"
+    ):
+        load(exported[1], embodiment="another", threads=1)

@@ -6,6 +6,7 @@ import torch
 from core_examples import continuous, observations, random_model, tiny, values
 from torch.nn import functional as F
 
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, to_tensors
 from gato_core.policy import GatoPolicy
 from gato_core.spec import Image, Spec, Text
@@ -244,7 +245,10 @@ def test_an_instruction_changes_what_the_policy_does():
     observation = observations(spec, np.random.default_rng(0))
     actions = []
     for words in ("stack the red block on the blue block", "open the gripper"):
-        policy = GatoPolicy.of(model, Tokenizer(spec, model.config.vocabulary))
+        policy = GatoPolicy.of(
+            model,
+            Tokenizer(Embodiment("robot", spec), model.config.vocabulary),
+        )
         actions.append(policy.step(observation | {"instruction": words}))
     assert not np.array_equal(*actions)
 
@@ -253,7 +257,7 @@ def test_an_instruction_of_another_vocabulary_is_refused_by_name():
     spec = Spec({"instruction": Text(2), "joints": continuous(2)}, continuous(2), 0.05)
     observation = {"instruction": np.array([5, 100]), "joints": np.zeros(2, np.float32)}
     with pytest.raises(ValueError, match=r"instruction: expected text ids in \[0, 100\), got 5..1"):
-        Tokenizer(spec, FEW).encode_observation(observation)
+        Tokenizer(Embodiment("robot", spec), FEW).encode_observation(observation)
 
 
 def test_samples_follow_the_softmax():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from core_examples import SMALL as ROBOT
-from core_examples import episode, random_model, tiny
+from core_examples import body, episode, random_model, tiny
 
 from gato_core.model import to_tensors
 from gato_core.spec import Discrete
@@ -28,7 +28,7 @@ def test_a_network_that_gets_words_acts_as_before(positions, spec):
     steps = episode(spec, np.random.default_rng(0), 2)
     logits = []
     for network in (model, grown):
-        tokenizer = Tokenizer(spec, network.config.vocabulary)
+        tokenizer = Tokenizer(body(spec=spec), network.config.vocabulary)
         tokens = to_tensors(tokenizer.encode_timesteps(steps.observation, steps.action))
         first, last = tokenizer.action_ids
         logits.append(network(tokens)[:, first:last])

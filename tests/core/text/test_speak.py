@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import torch
 from core_examples import SMALL as ROBOT
-from core_examples import random_model, tiny
+from core_examples import body, random_model, tiny
 from torch.nn import functional as F
 
 from gato_core import checkpoint, cli
@@ -50,9 +50,9 @@ def folder(tmp_path_factory):
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    checkpoint.save(folder / "speaks", model, config, ROBOT, {})
+    checkpoint.save(folder / "speaks", model, body(spec=ROBOT), {})
     silent = random_model(tiny(vocabulary=Vocabulary(0)))
-    checkpoint.save(folder / "silent", silent, silent.config, ROBOT, {})
+    checkpoint.save(folder / "silent", silent, body(spec=ROBOT), {})
     return folder
 
 

@@ -2,14 +2,16 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from core_examples import SMALL, episode, random_model, tiny
+from core_examples import SMALL, body, episode, random_model, tiny
 
 from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
+from gato_core.tokenizer import Tokenizer
 from gato_core.tools import analysis
 from gato_core.tools.analysis import AttentionConfig, EmbeddingConfig
 from gato_core.tools.tsne import principal_components, tsne
 
+TOKENIZER = Tokenizer(body(), tiny().vocabulary)
 SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 
 
@@ -17,7 +19,7 @@ SCHEMES = pytest.mark.parametrize("positions", ["relative", "rotary"])
 def folders(tmp_path):
     """A checkpoint and a dataset of one robot."""
     model = random_model(tiny())
-    checkpoint.save(tmp_path / "checkpoint", model, model.config, SMALL, {})
+    checkpoint.save(tmp_path / "checkpoint", model, body(), {})
     rng = np.random.default_rng(0)
     with DatasetWriter(tmp_path / "data", SMALL) as writer:
         for seed in range(3):
@@ -35,7 +37,7 @@ def test_recorded_attention_is_the_networks_own(positions):
     demonstration = episode(SMALL, np.random.default_rng(0), 2)
     attention, seen = model.blocks[0].attention, []
     attention.register_forward_hook(lambda _, inputs, output: seen.append((inputs[0], output)))
-    score_HLL = analysis.attention_scores(model, SMALL, demonstration, 0)
+    score_HLL = analysis.attention_scores(model, TOKENIZER, demonstration, 0)
     x_LD, expected = seen[0][0][0], seen[0][1][0]
     v_LHK = attention.query_key_value(x_LD).unflatten(-1, (-1, model.config.key_size))
     v_HLK = v_LHK.chunk(3, dim=1)[2].transpose(0, 1)
@@ -50,7 +52,7 @@ def test_a_patch_that_all_tokens_look_at_receives_their_attention():
     with torch.no_grad():
         model.blocks[0].attention.query_key_value.weight.zero_()
         model.blocks[0].attention.query_key_value.bias.zero_()
-    map_HP = analysis.received(model, SMALL, episode(SMALL, np.random.default_rng(0), 2))
+    map_HP = analysis.received(model, TOKENIZER, episode(SMALL, np.random.default_rng(0), 2))
     heads, length = model.config.num_heads, SMALL.tokens_per_timestep
     # a later token at place i has i others before it; the last token of all has no output
     first, last = 3, 8
@@ -62,7 +64,8 @@ def test_a_patch_that_all_tokens_look_at_receives_their_attention():
 def test_the_action_may_look_elsewhere():
     model, demonstration = random_model(tiny()), episode(SMALL, np.random.default_rng(0), 2)
     every, action = (
-        analysis.received(model, SMALL, demonstration, 0, looking) for looking in ("all", "action")
+        analysis.received(model, TOKENIZER, demonstration, 0, looking)
+        for looking in ("all", "action")
     )
     assert (every >= 0).all() and (action.sum(1) <= 1 + 1e-5).all()
     assert not np.allclose(every, action)

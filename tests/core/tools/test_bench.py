@@ -3,12 +3,11 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from core_examples import SMALL, tiny
+from core_examples import SMALL, body, tiny
 
 from gato_core.model import Gato, preset
 from gato_core.spec import Discrete, Spec, Text
@@ -32,7 +31,7 @@ def test_made_up_words_are_of_any_vocabulary():
     """They were below 1,000, which a small vocabulary has not."""
     spec = Spec({"task": Text(64)}, SMALL.action, 0.05)
     observation = made_up(spec, np.random.default_rng(0))
-    Tokenizer(spec, Vocabulary(num_text=300)).encode_observation(observation)
+    Tokenizer(body(spec=spec), Vocabulary(num_text=300)).encode_observation(observation)
 
 
 def test_a_pass_takes_as_long_as_its_slower_half():
@@ -42,8 +41,8 @@ def test_a_pass_takes_as_long_as_its_slower_half():
 
 
 def test_autoregression_costs_passes_and_little_arithmetic():
-    in_turn = passes(Gato(tiny()), SMALL)
-    (at_once,) = passes(Gato(tiny(action_mode="parallel")), SMALL)
+    in_turn = passes(Gato(tiny()), body())
+    (at_once,) = passes(Gato(tiny()), body("parallel"))
     assert len(in_turn) == SMALL.num_action_tokens
     assert at_once.num_bytes < sum(each.num_bytes for each in in_turn)
     assert at_once.flops == pytest.approx(sum(each.flops for each in in_turn), rel=0.1)
@@ -51,10 +50,9 @@ def test_autoregression_costs_passes_and_little_arithmetic():
 
 def test_a_step_costs_twice_its_weights_for_each_token():
     """Attention and patches come on top: between a tenth and the same again at these sizes."""
-    model = Gato(replace(preset("control-5m"), context_timesteps=2))
-    spec = robot(64)
+    model, spec = Gato(preset("control-5m")), robot(64)
     weights = sum(p.numel() for block in model.blocks for p in block.parameters() if p.dim() == 2)
-    flops = sum(each.flops for each in passes(model, spec))
+    flops = sum(each.flops for each in passes(model, body(spec=spec)))
     assert 1.1 < flops / (2 * weights * spec.tokens_per_timestep) < 2.0
 
 

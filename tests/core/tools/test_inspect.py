@@ -9,10 +9,11 @@ import pytest
 
 from gato_core import checkpoint
 from gato_core.dataset import DatasetWriter
+from gato_core.embodiment import Embodiment
 from gato_core.episode import Episode
 from gato_core.model import Gato, preset
 from gato_core.spec import Continuous, Image, Spec
-from gato_core.tools.inspect import inspect, main
+from gato_core.tools.inspect import inspect, main, report
 
 SPEC = Spec(
     {"camera/pixels": Image(16, 16), "joints": Continuous((-1.0,), (1.0,), "rad", ("j",))},
@@ -83,10 +84,15 @@ def test_wrong_rate_is_unsound(tmp_path):
 
 
 def test_checkpoint_is_replayed(tmp_path):
-    config = preset("debug")
-    checkpoint.save(tmp_path / "policy", Gato(config), config, SPEC, {"data": "none"})
+    bodies = Embodiment("arm", SPEC), Embodiment("leg", SPEC, 3, "parallel")
+    checkpoint.save(tmp_path / "policy", Gato(preset("debug")), bodies, {"data": "none"})
     found = inspect(tmp_path / "policy")
     assert found["sound"] and found["kind"] == "checkpoint"
+    assert [(n, e["action_mode"]) for n, e in found["embodiments"].items()] == [
+        ("arm", "autoregressive"),
+        ("leg", "parallel"),
+    ]
+    assert {"embodiment arm:", "embodiment leg:", "  context_timesteps: 3"} <= set(report(found))
     weights = tmp_path / "policy/model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-4:] = bytes(4)

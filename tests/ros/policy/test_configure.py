@@ -9,6 +9,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_core.spec import Spec
 from gato_ros.policy.node import PolicyNode
@@ -79,7 +80,9 @@ def test_a_sound_checkpoint_configures_and_shutdown_leaves_no_publisher(tmp_path
 
 def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_given(tmp_path):
     model = Gato(preset("debug"))
-    checkpoint.save(tmp_path / "warm", model, model.config, robot_spec(), {}, temperature=0.7)
+    checkpoint.save(
+        tmp_path / "warm", model, Embodiment("robot", robot_spec(), temperature=0.7), {}
+    )
     for given, expected in (({}, 0.7), ({"temperature": 0.0}, 0.0), ({"temperature": 2.0}, 2.0)):
         with policy_node(checkpoint=tmp_path / "warm", **given) as node:
             assert node.load_control().policy.temperature == expected

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import PRESETS, Gato
 from gato_sim.collect_config import CollectConfig, trial
 from gato_sim.demonstrations import demonstrate
@@ -65,7 +66,7 @@ def test_a_coin_decides_who_begins():
 
 def test_demonstrations_tell_the_label_from_what_the_trained_policy_did(tmp_path):
     spec, path = robot_spec(()), tmp_path / "actor"
-    checkpoint.save(path, Gato(PRESETS["debug"]), PRESETS["debug"], spec, {})
+    checkpoint.save(path, Gato(PRESETS["debug"]), Embodiment("robot", spec), {})
     config = CollectConfig(
         out=Path("unused"), cameras=(), perturb="none", actor=path, max_steps=12, workers=0
     )

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from gato_core.dataset import Dataset, DatasetWriter
+from gato_core.embodiment import Embodiment
 from gato_core.spec import Continuous, Image, Spec
 from gato_core.tokenizer import Tokenizer
 from gato_core.vocab import Vocabulary
@@ -103,7 +104,7 @@ def test_the_side_task_asks_about_the_mirrored_scene(dataset, tmp_path):
 def make(dataset, share: float) -> Sequences:
     task = SideTask(("red",), "pinch", "gripper")
     sampling = Sampling(1, batch_size=64, seed=0, side_task=task, mirror=share)
-    tokenizer = Tokenizer(dataset.spec, Vocabulary(num_text=0))
+    tokenizer = Tokenizer(Embodiment("robot", dataset.spec), Vocabulary(num_text=0))
     return Sequences([dataset], [[0, 1]], tokenizer, sampling)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from gato_core import checkpoint
+from gato_core.embodiment import Embodiment
 from gato_core.model import Gato, preset
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 from gato_sim.evaluate import EvaluateConfig, evaluate
@@ -16,7 +17,7 @@ DATA = {"path": "a", "triplets": ["train"], "timesteps": 10}
 def saved(folder, seed, data=(DATA,), spec=None, name="debug"):
     torch.manual_seed(seed)
     model = Gato(preset(name))
-    checkpoint.save(folder, model, model.config, spec or robot_spec(), {"data": list(data)})
+    checkpoint.save(folder, model, Embodiment("robot", spec or robot_spec()), {"data": list(data)})
     return folder
 
 
@@ -25,7 +26,7 @@ def test_weights_are_the_mean_and_all_data_are_named(tmp_path, monkeypatch):
     longer, other = DATA | {"timesteps": 20}, DATA | {"path": "b"}
     paths = saved(tmp_path / "x", 0), saved(tmp_path / "y", 1, (longer, other))
     average(AverageConfig(paths, tmp_path / "mean", (1.0, 3.0), temperature=0.5))
-    assert checkpoint.temperature(tmp_path / "mean") == 0.5
+    assert checkpoint.load(tmp_path / "mean").embodiment().temperature == 0.5
     x, y, mean = (checkpoint.load(path).model.state_dict() for path in (*paths, tmp_path / "mean"))
     for key in x:
         np.testing.assert_allclose(mean[key], 0.25 * x[key] + 0.75 * y[key], atol=1e-6)

@@ -30,6 +30,8 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
+from gato_core import checkpoint
+from gato_core.embodiment import fitting
 from gato_core.policy import load
 from gato_ros.common import (
     cadence,
@@ -267,10 +269,16 @@ class PolicyNode(Guarded, LifecycleNode):
         folder = paths.find(parameters.checkpoint)
         own = parameters.temperature == policy_parameters.CHECKPOINTS_OWN
         temperature = None if own else parameters.temperature
-        policy = load(folder, temperature=temperature, seed=parameters.seed)
+        try:
+            bodies = checkpoint.embodiments(folder)
+            name = parameters.embodiment or fitting(bodies, robot.differences)
+        except ValueError as error:
+            raise ValueError(f"{folder}: the checkpoint is for another robot: {error}") from error
+        options = {"temperature": temperature, "seed": parameters.seed}
+        policy = load(folder, embodiment=name, **options)
         if differences := robot.differences(policy.spec):
             lines = "\n  ".join(differences)
-            raise ValueError(f"{folder}: the checkpoint is for another robot:\n  {lines}")
+            raise ValueError(f"{folder}: {name} is another robot:\n  {lines}")
         return Control(policy, policy.spec, robot, parameters.safety, parameters.min_contrast)
 
     def _create_outputs(self) -> None:

@@ -97,6 +97,7 @@ class PolicyParameters:
     """What config/stack.yaml may set; `declare_all` describes each."""
 
     checkpoint: str
+    embodiment: str
     temperature: float
     seed: int
     num_threads: int
@@ -228,6 +229,7 @@ def _idle(parameters: PolicyParameters) -> Iterator[tuple[str, str]]:
 def _policy(param: partial) -> dict:
     return {
         "checkpoint": param("checkpoint", "", "folder of the trained policy"),
+        "embodiment": param("embodiment", "", "of the checkpoint; empty: the one that fits"),
         "temperature": param(
             "temperature",
             CHECKPOINTS_OWN,
