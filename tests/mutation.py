@@ -47,6 +47,9 @@ FUNCTIONS = {
 }
 SAME = {  # by function and change
     "gato_core.vocab:bin_index 2: 1.0 -> 2.0": "the last bin is the most in any case",
+    "gato_training.sequences:split 13: _place(start) < held_out -> _place(start) <= held_out": (
+        "no start's place is the share to the last digit"
+    ),
     "gato_core.data.statistics:_merge 3: 1 -> 2": "numpy takes any negative length for the unknown",
 }
 SWAPS: dict[type, type] = {

@@ -149,6 +149,17 @@ def test_held_out_stays_held_out_as_the_dataset_grows(tmp_path):
     assert set(before[1][0]) <= set(after[1][0]) and set(before[0][0]) <= set(after[0][0])
 
 
+def test_what_a_smaller_share_holds_out_a_larger_one_does_too(dataset):
+    """Also the one that is held out for want of others."""
+    held = [set(split([dataset], share, True)[1][0]) for share in (0.0, 1e-9, 0.3, 0.6)]
+    assert [len(held[0]), len(held[1])] == [0, 1]
+    assert held[1] <= held[2] <= held[3] and len(held[3]) < len(LENGTHS)
+
+
+def test_a_single_episode_is_trained_on(tmp_path):
+    assert split([write(tmp_path, LENGTHS[:1])], 1e-9, True) == ([[0]], [[]])
+
+
 def test_an_initial_state_is_held_out_of_all_datasets_or_of_none(tmp_path):
     """The split once hashed indices: what one collection held out, another trained on."""
     lengths = [4] * 40
