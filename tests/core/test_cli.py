@@ -67,6 +67,7 @@ def test_an_opengl_that_cannot_be_loaded_is_one_line(backend, monkeypatch):
     if backend == "osmesa" and find_library("OSMesa"):
         pytest.skip("OSMesa is installed here: it can be loaded")
     monkeypatch.setenv("MUJOCO_GL", backend)
+    monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)  # this process's, if it has drawn
     result = _gato("evaluate", "--policy", "random")
     assert result.returncode == 1
     assert result.stderr.startswith(f"gato evaluate: MUJOCO_GL={backend} cannot be loaded (")

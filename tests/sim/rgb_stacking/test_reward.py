@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -61,6 +63,8 @@ def test_leaning_on_the_floor_counts_officially_but_not_strictly():
     leaning = scene_with(("r6", "s0", "s0"), red=pose(0.6, 0, 0.075), blue=pose(0.6, 0.0394, 0.025))
     assert reward.success(leaning)
     assert not reward.success_strict(leaning)
+    stages = reward.stages(leaning)
+    assert not (stages["aligned"] or stages["stacked"] or stages["released"])
 
 
 def grip_red(simulation):
@@ -81,6 +85,17 @@ def test_a_held_object_is_not_stacked():
     under = simulation.object_poses()["red"][:3] - [0, 0, 0.0501]
     simulation.place_object("blue", np.concatenate([under, [1, 0, 0, 0]]))
     assert not reward.success(simulation)
+
+
+def test_one_finger_grasps_nothing():
+    """Also where the object is touched: as if the other finger had no pad."""
+    simulation = scene_with(("s0", "s0", "s0"))
+    grip_red(simulation)
+    pads = simulation.elements.pad_geoms
+    for one in pads:
+        simulation.elements = replace(simulation.elements, pad_geoms=[one, np.zeros_like(one)])
+        stages = reward.stages(simulation)
+        assert stages["lifted"] and not stages["grasped"]
 
 
 @pytest.mark.parametrize("command, flag", [(255.0, 2), (0.0, 1)])
