@@ -52,7 +52,7 @@ def write(root, spec=SPEC, num_episodes=4, num_steps=8) -> str:
 def write_documents(root) -> str:
     """Pictures in mostly one colour with what it is called, and a sentence."""
     root = Path(root)
-    root.mkdir()
+    root.mkdir(parents=True)
     lines, rng = [{"text": "gato sees and acts"}], np.random.default_rng(0)
     for name, color in COLORS.items():
         pixels = np.array(color, np.uint8) + rng.integers(0, 50, (16, 16, 3), np.uint8)

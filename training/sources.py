@@ -53,7 +53,7 @@ def open_folders(
         raise ValueError("data: expected at least one dataset folder, got none")
     is_text = [are_documents(folder) for folder in data.folders]
     num_robots = is_text.count(False)
-    if any(is_text) and not data.weights:
+    if any(is_text) and not data.weights and len(is_text) > 1:
         raise ValueError(
             "weights: expected one for each folder, for documents have no timesteps to count; "
             "got none"
@@ -67,9 +67,15 @@ def open_folders(
     robots: dict[str, list[Dataset]] = {}
     texts: dict[str, Documents] = {}
     weights: dict[str, tuple[float, ...]] = {}
-    for folder, text, weight in zip(data.folders, is_text, data.weights or (0,) * len(is_text)):
+    given = data.weights or (1.0 if is_text == [True] else 0.0,) * len(is_text)
+    for folder, text, weight in zip(data.folders, is_text, given):
         if text:
             name = Path(folder).stem
+            if name in texts:
+                raise ValueError(
+                    f"data: expected documents of different names, got {texts[name].root} and "
+                    f"{folder}"
+                )
             texts[name] = Documents(folder)
         else:
             dataset = Dataset(folder, memory_gb=memory_gb / num_robots)
@@ -137,7 +143,7 @@ def mixtures(
                 own, seed, opened.robots[name], tokenizers[name], bodies[name].context_timesteps
             )
     sizes = {
-        name: sum(weights) if data.weights else training[name].num_windows
+        name: sum(weights) if any(weights) or data.weights else training[name].num_windows
         for name, weights in opened.weights.items()
     }
     held = {name: source for name, source in held_out.items() if source is not None}

@@ -61,3 +61,13 @@ def test_what_cannot_be_mixed_is_refused(config, changes, message):
     with pytest.raises(ValueError, match=message):
         train(changed(config, **changes))
     assert not config.folder.exists()
+
+
+def test_documents_alone_need_no_weights_and_names_of_their_own(config, tmp_path):
+    """Two folders of one name were one source, with the documents of the second alone."""
+    captions = config.data.folders[1]
+    alone = changed(config, data=(captions,), weights=(), auxiliary=0.0, augment=None, steps=2)
+    assert train(alone)["finished"]
+    others = write_documents(tmp_path / "more/captions")
+    with pytest.raises(ValueError, match="documents of different names, got .*captions and .*more"):
+        train(changed(config, name="both", data=(captions, others), weights=(1.0, 1.0)))
