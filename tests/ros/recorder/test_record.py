@@ -64,7 +64,7 @@ def test_recorded_and_converted_the_experts_episodes_are_those_of_the_bare_envir
     assert summary["num_recordings"] == summary["num_episodes"] == NUM_EPISODES
     convert(ConvertConfig(recordings, tmp_path / "dataset"))
     dataset = Dataset(tmp_path / "dataset")
-    trained_on = {"data": origin.data(["dataset"], [dataset])}
+    trained_on = {"data": origin.data([dataset])}
     with pytest.raises(ValueError, match="trained on the test triplets"):
         seen.check_unseen(trained_on, tmp_path)
     assert len(dataset.rows) == NUM_EPISODES
