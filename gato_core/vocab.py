@@ -48,6 +48,11 @@ class Vocabulary:
         if self.discrete_offset < 0:
             raise ValueError(f"discrete_offset: expected >= 0, got {self.discrete_offset}")
 
+    def __str__(self) -> str:
+        """How many pieces of words there are, and the beginning of their hash."""
+        named = f"SHA-256 {self.pieces_sha256[:8]}" if self.pieces_sha256 else "unnamed"
+        return f"{self.num_text} pieces, {named}"
+
     @property
     def continuous_offset(self) -> int:
         return self.num_text

@@ -54,6 +54,7 @@ def train_among(processes: Processes, config: TrainConfig) -> dict:
     )
     summary = go(run, begun.training, begun.held_out, begun.provenance, said)
     told = {"estimated_gb": round(begun.memory.total / 1e9, 2)}
+    told |= {"embodiments": list(begun.run.learner.tokenizers)}
     return summary | told | {"estimate": dataclasses.asdict(begun.memory)}
 
 
@@ -216,5 +217,8 @@ def tell(summary: dict) -> None:
     """What to do next, and a line of JSON."""
     if not summary["finished"]:
         print("to go on: the same command with --resume")
-    print(f"to measure it: gato evaluate --checkpoint {summary['checkpoint']}")
+    if summary.get("embodiments") == []:
+        print(f"to hear it: gato caption PICTURE --checkpoint {summary['checkpoint']}")
+    else:
+        print(f"to measure it: gato evaluate --checkpoint {summary['checkpoint']}")
     print(json.dumps(summary))

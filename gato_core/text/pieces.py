@@ -50,14 +50,8 @@ def of(vocabulary: Vocabulary) -> SentencePieceProcessor:
             return load(FOLDER / f"{name}.model")
     if not vocabulary.num_text:
         raise ValueError("vocabulary: expected text ids, got a network without any")
-    known = ", ".join(f"{name} ({described(one)})" for name, one in SHIPPED.items())
-    raise ValueError(f"vocabulary: expected one of {known}, got {described(vocabulary)}")
-
-
-def described(vocabulary: Vocabulary) -> str:
-    """How many pieces a vocabulary has, and the beginning of their hash."""
-    sha256 = vocabulary.pieces_sha256
-    return f"{vocabulary.num_text} pieces, " + (f"SHA-256 {sha256[:8]}" if sha256 else "unnamed")
+    known = ", ".join(f"{name} ({one})" for name, one in SHIPPED.items())
+    raise ValueError(f"vocabulary: expected one of {known}, got {vocabulary}")
 
 
 def sha256(pieces: SentencePieceProcessor) -> str:

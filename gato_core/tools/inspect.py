@@ -101,6 +101,8 @@ def inspect_checkpoint(path: Path) -> dict:
         network, embodiments, provenance = checkpoint.load(path)
         names = ("num_layers", "width")
         about = {"embodiments": {name: described(each) for name, each in embodiments.items()}}
+        vocabulary = network.config.vocabulary
+        about["text"] = str(vocabulary) if vocabulary.num_text else "none"
     else:
         network, provenance = actor, _ = baseline.load(path)
         names, about = ("channels", "width", "num_components"), {"spec": summary(actor.spec)}

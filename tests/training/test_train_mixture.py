@@ -8,6 +8,7 @@ import train_examples
 from safetensors.torch import load_file
 from train_examples import losses, write, write_documents
 
+from gato_core.tools.inspect import inspect
 from gato_training.config import TrainConfig, changed
 from gato_training.train import train
 
@@ -67,7 +68,12 @@ def test_documents_alone_need_no_weights_and_names_of_their_own(config, tmp_path
     """Two folders of one name were one source, with the documents of the second alone."""
     captions = config.data.folders[1]
     alone = changed(config, data=(captions,), weights=(), auxiliary=0.0, augment=None, steps=2)
-    assert train(alone)["finished"]
+    assert train(alone)["embodiments"] == []
+    card = (alone.folder / "checkpoints/last/README.md").read_text()
+    assert "gato caption PICTURE" in card and "4096 pieces, SHA-256" in card
+    assert "gato evaluate" not in card
+    found = inspect(alone.folder / "checkpoints/last")
+    assert found["sound"] and found["text"].startswith("4096 pieces, SHA-256")
     others = write_documents(tmp_path / "more/captions")
     with pytest.raises(ValueError, match="documents of different names, got .*captions and .*more"):
         train(changed(config, name="both", data=(captions, others), weights=(1.0, 1.0)))

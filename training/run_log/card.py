@@ -22,6 +22,7 @@ def card(path: Path, sizes: ModelConfig, bodies: Sequence[Embodiment], provenanc
         "`gato train`; every figure in it is kept in `config.json` beside it.",
         "## What it sees and does",
         *(part for body in bodies for part in _body(body)),
+        *_words(path, sizes, provenance["data"]),
         "## Data",
         table(
             ("dataset", "episodes", "successes", "timesteps", "objects", "physics"),
@@ -36,9 +37,7 @@ def card(path: Path, sizes: ModelConfig, bodies: Sequence[Embodiment], provenanc
         table(("what", "value"), _making(provenance)),
         "## Held-out figures",
         held_out_table(provenance["measured"]),
-        "## Success rate",
-        "Not measured yet. To measure it:",
-        f"```\ngato evaluate --checkpoint {path}\n```",
+        *(_success(path) if bodies else []),
         "## Limits",
         "Trained and measured on the data named above and on nothing else. Held-out "
         "figures say how well demonstrations are imitated, not how often the task succeeds.",
@@ -55,6 +54,25 @@ def _body(body: Embodiment) -> list[str]:
         f"One action every {spec.control_timestep:g} s, {spec.tokens_per_timestep} tokens a "
         f"timestep, {body.context_timesteps} timesteps of context, action mode "
         f"`{body.action_mode}`, past actions {seen}.",
+    ]
+
+
+def _words(path: Path, sizes: ModelConfig, data: Sequence[Mapping]) -> list[str]:
+    """What it says, if it learned from documents."""
+    if not any("documents" in part for part in data):
+        return []
+    return [
+        "### Words",
+        f"Learned from text and images, in a vocabulary of {sizes.vocabulary}:",
+        f"```\ngato caption PICTURE --checkpoint {path}\n```",
+    ]
+
+
+def _success(path: Path) -> list[str]:
+    return [
+        "## Success rate",
+        "Not measured yet. To measure it:",
+        f"```\ngato evaluate --checkpoint {path}\n```",
     ]
 
 
