@@ -252,3 +252,11 @@ def test_more_than_any_camera_sends_is_refused_unread():
     crowd = JointState(name=["a"] * 1001, position=[0.0] * 1001)
     with pytest.raises(ValueError, match="at most 1000 names, got 1001"):
         conversion.joint_positions(crowd, ["a"])
+
+
+def test_a_stamp_that_no_clock_tells_is_refused():
+    """A clock of 2^31 s and 4e9 ns ended the policy node: no message holds what they add up to."""
+    assert conversion.stamp(Time(sec=2, nanosec=3)) == 2_000_000_003
+    for wrong in (Time(sec=2**31 - 1), Time(sec=1, nanosec=10**9)):
+        with pytest.raises(ValueError, match="stamp: expected at most 2147482648 s"):
+            conversion.stamp(wrong)

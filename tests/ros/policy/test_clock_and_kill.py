@@ -79,6 +79,11 @@ def test_a_clock_that_jumps_either_way_holds_the_robot_until_its_sensors_follow(
         probe.wait(lambda: any(commands[-1].data), "motion in the new time")
         report = diagnostics.values_of(reports[-1], "policy_node")
         assert report["num_missed"] < 100, "a jump is no missed tick"
+        probe.node.create_publisher(Clock, topics.CLOCK, 1)  # as of a robot in another namespace
+        words = "/clock: expected 1 publisher, got"
+        probe.wait(
+            lambda: words in diagnostics.values_of(reports[-1], "policy_node")["message"], words
+        )
 
 
 def test_a_robot_stops_within_a_tenth_of_a_second_of_its_killed_policy(checkpoint, tmp_path):

@@ -86,7 +86,7 @@ def test_a_second_publisher_of_a_stream_holds_the_robot(moving):
     node = moving.probe.node
     for message_type, topic in ((JointState, "joint_states"), (Image, f"{CAMERA}/color")):
         publisher = node.create_publisher(message_type, topic, topics.SENSOR)
-        moving.wait_for_state(f"/{topic}: expected one publisher of each joint or image, got")
+        moving.wait_for_state(f"/{topic}: expected 1 publisher, got")
         moving.wait_until_still()
         node.destroy_publisher(publisher)
         moving.wait_until_moving()

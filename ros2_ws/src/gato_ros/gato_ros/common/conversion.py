@@ -24,6 +24,8 @@ from gato_ros.common.reading import nanoseconds as nanoseconds
 from gato_ros.common.reading import trajectory_velocities as trajectory_velocities
 from gato_ros.common.reading import velocities_from as velocities_from
 
+MAX_SECONDS = 2**31 - 1000  # of a stamp: sums with it stay within a message's range
+
 
 def image_message(height: int, width: int, frame_id: str) -> Image:
     """An rgb8 Image to keep and fill with `fill_image` each time it is published."""
@@ -82,6 +84,20 @@ def twist_message(twist: np.ndarray, frame_id: str, stamp: Time) -> TwistStamped
     message = TwistStamped(twist=Twist(linear=linear, angular=angular))
     message.header.stamp, message.header.frame_id = stamp, frame_id
     return message
+
+
+def stamp(time: Time) -> int:
+    """ns of a stamp that arrived. Raises ValueError for one that no clock tells.
+
+    Its nanoseconds may be up to 4e9 on the wire, and seconds on top of them overflow on the way
+    back.
+    """
+    if time.nanosec >= NANOSECONDS or time.sec > MAX_SECONDS:
+        raise ValueError(
+            f"stamp: expected at most {MAX_SECONDS} s and less than 1 s of nanoseconds, got "
+            f"{time.sec} s and {time.nanosec} ns"
+        )
+    return nanoseconds(time)
 
 
 def time_message(nanoseconds: int) -> Time:

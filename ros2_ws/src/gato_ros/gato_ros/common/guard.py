@@ -9,6 +9,8 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
+from gato_ros.common import conversion, topics
+
 QUIET = 1.0  # s between complaints of the same topic or service
 MAX_TEXT = 500  # characters of a complaint: messages may bring any string
 
@@ -23,9 +25,12 @@ class Guarded:
 
     def create_subscription(self, message_type, topic, callback, *args, **kwargs):
         complain = self._complainer(topic)
+        is_clock = topic == topics.CLOCK  # rclpy's own subscription, which takes any time
 
         def take(message: Any) -> None:
             try:
+                if is_clock:
+                    conversion.stamp(message.clock)
                 callback(message)
             except ValueError as error:
                 complain(error)

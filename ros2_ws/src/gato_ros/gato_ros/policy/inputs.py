@@ -6,10 +6,9 @@ from collections.abc import Collection
 
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from gato_ros.common import ingest
+from gato_ros.common import conversion, ingest
 from gato_ros.common.clocks import Clocks
 from gato_ros.common.joint_parts import JointParts
-from gato_ros.common.reading import nanoseconds
 from gato_ros.safety.freshness import Latest, Sample
 from gato_ros.safety.hold import Hold
 from gato_ros.safety.joints import Implausible, JointWatch
@@ -47,6 +46,7 @@ class Inputs:
 
         One that the arm cannot have come to is refused, ValueError, and the robot held at once.
         """
+        conversion.stamp(message.header.stamp)  # before it is merged with others
         is_of_arm = not self._joints.names.isdisjoint(message.name)
         message = self._parts.merged(message)
         sample = self._sample(message)
@@ -66,5 +66,5 @@ class Inputs:
         self._joints.restart()
 
     def _sample(self, message: Message) -> Sample:
-        stamp = nanoseconds(message.header.stamp)
+        stamp = conversion.stamp(message.header.stamp)
         return Sample(message, stamp, self._clocks.now(), self._clocks.wall())

@@ -136,11 +136,18 @@ class PolicyNode(Guarded, LifecycleNode):
         self._is_needed = False  # the publishers of commands, by the state of the node
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._buttons = LatchedButtons(self, self._on_stop)
+        clock = self.resolve_topic_name(topics.CLOCK)
+        self._clock_rivals = Rivals(self, tuple, lambda: {clock: 1})
+        self._warnings: list[str] = []
         self.create_timer(WAIT, self._look_around, clock=steady)
 
     def _look_around(self) -> None:
         self._buttons.look()
         self._let_go()
+        if self._clocks.is_simulated() and (lines := self._clock_rivals()) != self._warnings:
+            self._warnings = list(lines)
+            for line in lines:
+                self.get_logger().warning(line)
 
     def _let_go(self) -> None:
         """Leaves no publisher of commands where none is needed, once the robot stands still."""
@@ -352,8 +359,9 @@ class PolicyNode(Guarded, LifecycleNode):
             drive.episode_start = stamp
 
     def _on_episode_start(self, message: Time) -> None:
+        stamp = conversion.stamp(message)
         self._joints.restart()  # an episode may begin with the arm elsewhere
-        self._begin_episode_at(conversion.nanoseconds(message))
+        self._begin_episode_at(stamp)
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._begin_episode_at(0)
@@ -453,15 +461,17 @@ class PolicyNode(Guarded, LifecycleNode):
             return
         self._report_at = time.monotonic() + 1 / self.parameters.status_rate
         level = diagnostics.ERROR if state == STOPPED else diagnostics.WARN
-        if state == MOVING and not self._mismatches and not self._refused:
+        warnings = [*self._refused, *self._warnings] if state == MOVING else []
+        if state == MOVING and not self._mismatches and not warnings:
             level = diagnostics.OK
         if final:
             state, reason = "inactive", ""
         values = {"state": state} | drive.report(final=final)
         values |= {"checkpoint": self.parameters.checkpoint, "qos_mismatches": self._mismatches}
+        values["warnings"] = self._warnings
         values["realtime"] = {"granted": self._granted, "refused": self._refused}
         stamp = self.get_clock().now().to_msg()
-        summary = reason or "; ".join([state, *self._refused])
+        summary = reason or "; ".join([state, *warnings])
         self._diagnostics.publish(
             diagnostics.status_message(self.get_name(), level, summary, values, stamp)
         )

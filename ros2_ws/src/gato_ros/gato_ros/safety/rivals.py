@@ -46,7 +46,7 @@ class Rivals:
         for topic, most in self._sensors().items():
             if node.count_publishers(topic) > most:
                 names = ", ".join(self.names(topic))
-                lines.append(f"{topic}: expected one publisher of each joint or image, got {names}")
+                lines.append(f"{topic}: expected {most} publisher{'s' * (most > 1)}, got {names}")
         return lines
 
     def names(self, topic: str) -> list[str]:

@@ -120,7 +120,7 @@ class TeleopNode(Guarded, Node):
             return  # it is the gripper's, and answered with the arm's next
         wall = self._clocks.wall()
         try:
-            self._joints.put(message, conversion.nanoseconds(message.header.stamp), wall)
+            self._joints.put(message, conversion.stamp(message.header.stamp), wall)
         except Implausible as error:
             self._hold.hold(str(error))
             raise
