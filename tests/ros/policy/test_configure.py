@@ -1,6 +1,8 @@
 """What the policy node refuses before anything moves, in this process."""
 
 import contextlib
+import re
+from dataclasses import replace
 
 import pytest
 import rclpy
@@ -86,6 +88,31 @@ def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_give
     for given, expected in (({}, 0.7), ({"temperature": 0.0}, 0.0), ({"temperature": 2.0}, 2.0)):
         with policy_node(checkpoint=tmp_path / "warm", **given) as node:
             assert node.load_control().policy.temperature == expected
+
+
+def test_the_embodiment_that_fits_is_taken_and_two_that_fit_are_both_named(
+    tmp_path,
+):
+    """By its name either may be asked for; one that does not fit is refused with what differs."""
+    one = Embodiment("one", robot_spec())
+    slow = Embodiment("slow", replace(robot_spec(), control_timestep=0.5))
+    twin = replace(one, name="twin", action_mode="parallel")
+    model = Gato(preset("debug"))
+    checkpoint.save(tmp_path / "fits", model, [slow, one], {})
+    checkpoint.save(tmp_path / "twins", model, [one, twin], {})
+    with policy_node(checkpoint=tmp_path / "fits") as node:
+        assert node.load_control().policy.embodiment == one
+    with policy_node(checkpoint=tmp_path / "twins", embodiment="twin") as node:
+        assert node.load_control().policy.embodiment == twin
+    with refusing("expected one that fits, or its name, got", checkpoint=tmp_path / "twins"):
+        pass
+    with refusing(re.escape("['one', 'twin'] that do"), checkpoint=tmp_path / "twins"):
+        pass
+    with refusing("control_timestep", checkpoint=tmp_path / "fits", embodiment="slow"):
+        pass
+    known = re.escape("expected one of ['one', 'slow']")
+    with refusing(known, checkpoint=tmp_path / "fits", embodiment="x"):
+        pass
 
 
 def test_parameters_out_of_range_are_refused():
