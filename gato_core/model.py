@@ -95,8 +95,13 @@ def preset(name: str) -> ModelConfig:
 
 
 def with_text(config: ModelConfig) -> ModelConfig:
-    """The configuration with the small text vocabulary, if it has no text ids."""
-    return config if config.vocabulary.num_text else replace(config, vocabulary=SMALL)
+    """The configuration with the small text vocabulary before its other ids, if it has no text."""
+    old = config.vocabulary
+    if old.num_text:
+        return config
+    # discrete values shared their rows with continuous ones, and still do
+    offset = old.discrete_offset + SMALL.num_text
+    return replace(config, vocabulary=replace(SMALL, discrete_offset=offset))
 
 
 def to_tensors(

@@ -15,9 +15,9 @@ import tyro
 
 from gato_core import checkpoint
 from gato_core.embodiment import Embodiment
-from gato_core.model import Gato, ModelConfig, preset
+from gato_core.model import Gato, ModelConfig, preset, with_text
 from gato_core.spec import Image, Text
-from gato_core.text.learn_words import with_text_ids, with_words
+from gato_core.text.learn_words import with_words
 from gato_core.tokenizer import Tokenizer
 from gato_training.config import NetworkConfig, TrainConfig, take_preset
 from gato_training.learner import Learner
@@ -159,8 +159,8 @@ def sizes_of(
         raise ValueError("model: expected a preset or --init-from, got neither")
     else:
         sizes = preset(network.model)
-    if needs_text and not sizes.vocabulary.num_text:
-        sizes = dataclasses.replace(sizes, vocabulary=with_text_ids(sizes.vocabulary))
+    if needs_text:
+        sizes = with_text(sizes)
     options = {name: getattr(network, name) for name in OVERRIDDEN}
     return dataclasses.replace(sizes, **{k: v for k, v in options.items() if v is not None})
 
