@@ -214,10 +214,10 @@ def _num_conflicts(stamps: np.ndarray, positions: np.ndarray) -> int:
     # NaN is for other checks to find
     step = np.nan_to_num(np.abs(np.diff(positions, axis=0))).max(axis=1)
     across = np.nan_to_num(np.abs(positions[2:] - positions[:-2])).max(axis=1)
-    _, where, counts = np.unique(stamps, return_inverse=True, return_counts=True)
-    is_told = (stamps != NO_STAMP) & (
-        counts[where] <= MAX_PUBLISHERS
-    )  # else the clock stands still
-    is_conflict = (np.diff(stamps) == 0) & is_told[1:] & (step > 1e-9)
-    is_conflict[:-1] |= (step[:-1] > JUMP) & (RETURN * across < step[:-1])
+    is_conflict = (step[:-1] > JUMP) & (RETURN * across < step[:-1])
+    is_conflict = np.append(is_conflict, False)
+    if (repeats := np.diff(stamps) == 0).any():
+        _, where, counts = np.unique(stamps, return_inverse=True, return_counts=True)
+        stands_still = (stamps == NO_STAMP) | (counts[where] > MAX_PUBLISHERS)
+        is_conflict |= repeats & ~stands_still[1:] & (step > 1e-9)
     return int(is_conflict.sum())

@@ -128,8 +128,8 @@ def action_values(message: object, action: Continuous | Discrete) -> np.ndarray:
         values = np.array(message.data, np.float64)
         if values.shape != action.shape:
             raise ValueError(f"action: expected {len(action.names)} numbers, got {values.size}")
-    if not is_finite(values):
-        raise ValueError(f"action: expected finite numbers, got {values.tolist()}")
+        if not is_finite(values):
+            raise ValueError(f"action: expected finite numbers, got {values.tolist()}")
     return values.astype(np.float32)
 
 
