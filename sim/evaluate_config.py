@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +16,7 @@ NOT_IN_RESULT = {
     *("checkpoint", "specialists", "episodes", "workers", "videos", "shard", "threads"),
     *("name", "out", "compare"),
 }
+MAX_WORDS = 12  # of an instruction, in the name of a folder
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,8 @@ class EvaluateConfig:
     @property
     def folder(self) -> Path:
         words = (self.policy_name, *self.suite, self.physics, *(["prompted"] * bool(self.prompt)))
+        if self.instruction:
+            words += tuple(re.findall(r"\w+", self.instruction.lower())[:MAX_WORDS])
         return self.out / (self.name or "-".join(words).replace(",", "-").replace(":", "-"))
 
     def settings(self) -> dict:

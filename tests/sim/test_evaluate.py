@@ -246,6 +246,15 @@ def test_what_a_policy_is_told_is_what_counts(told_checkpoint, tmp_path):
     assert "told: please stack green on top of blue" in report
 
 
+def test_other_words_have_another_folder(tmp_path):
+    plain, one, two = (
+        EvaluateConfig(policy="expert", instruction=words, out=tmp_path).folder
+        for words in (None, "Put red on blue!", "put red on/../blue")
+    )
+    assert plain.name == "expert-skill-generalization-benchmark"
+    assert one.name == two.name == f"{plain.name}-put-red-on-blue"
+
+
 def test_words_that_cannot_be_followed_are_refused(told_checkpoint, small_checkpoint, tmp_path):
     for path, suite, words, message in (
         (small_checkpoint, "selection", "put red on blue", "a checkpoint that observes Text as"),
