@@ -53,6 +53,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         ("network", "localhost", "keep DDS on this machine, or open it", ["localhost", "open"]),
         ("task", "", "rgb_test_triplet3, or object ids 'r3,s0,b2'" + AS_IN_FILE, None),
         ("checkpoint", "", "folder of the trained policy" + AS_IN_FILE, None),
+        ("instruction", "", "what the policy is told, in words" + AS_IN_FILE, None),
     ]
     return [
         DeclareLaunchArgument(name, default_value=default, description=text, choices=choices)
@@ -100,7 +101,9 @@ def nodes(context: LaunchContext) -> list:
     is_simulated = configurations["robot"] == "sim"
     choice = {"auto": is_simulated, "true": True, "false": False}
     use_sim_time = {"use_sim_time": choice[configurations["use_sim_time"]]}
-    policy = LifecycleNode(**common("policy_node", {**given("checkpoint"), **use_sim_time}))
+    policy = LifecycleNode(
+        **common("policy_node", {**given("checkpoint", "instruction"), **use_sim_time})
+    )
     started = [policy, Node(**common("status_node", {}))]
     if choice[configurations["autostart"]]:  # on a real robot that is a person's to say
         started += autostart(policy)

@@ -25,8 +25,8 @@ from std_srvs.srv import Trigger
 
 from gato_core import checkpoint
 from gato_core.embodiment import Embodiment
-from gato_core.model import Gato, preset
-from gato_core.spec import Spec
+from gato_core.model import Gato, preset, with_text
+from gato_core.spec import Spec, Text
 from gato_ros.common import conversion, ingest, paths, topics, transport
 from gato_ros.common.process import spinning
 from gato_ros.stack import children, lifecycle
@@ -65,7 +65,9 @@ def save_checkpoint(folder: Path, spec: Spec | None = None) -> Path:
     """An untrained policy of the debug preset."""
     torch.manual_seed(0)
     body = Embodiment("robot", spec or robot_spec())
-    checkpoint.save(folder, Gato(preset("debug")), body, {"data": "none"})
+    has_words = any(isinstance(m, Text) for m in body.spec.observation.values())
+    sizes = with_text(preset("debug")) if has_words else preset("debug")
+    checkpoint.save(folder, Gato(sizes), body, {"data": "none"})
     return folder
 
 

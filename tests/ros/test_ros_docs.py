@@ -56,7 +56,13 @@ def test_every_topic_of_the_node_is_in_the_table():
     for topic in (
         *(topics.JOINT_STATES, topics.ARM_VELOCITY, topics.ARM_TRAJECTORY, topics.ARM_TWIST),
         *(topics.GRIPPER_VELOCITY, topics.GRIPPER_POSITION, topics.STOP, topics.ACTION),
-        *(topics.DIAGNOSTICS, topics.EPISODE_START, "policy_node/status", "policy_node/reset"),
+        *(
+            topics.INSTRUCTION,
+            topics.DIAGNOSTICS,
+            topics.EPISODE_START,
+            "policy_node/status",
+            "policy_node/reset",
+        ),
         *("policy_node/stop", "policy_node/rearm"),
     ):
         assert f"`{topic}`" in TEXT, topic

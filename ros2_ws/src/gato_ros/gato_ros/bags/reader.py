@@ -159,7 +159,8 @@ def episodes(plan: Plan, task: str, unknown_is_success: bool) -> Iterator[Episod
     info, name = plan.bag.info, plan.bag.path.name
     succeeded = {"true": True, "false": False}.get(info.get("success", ""), unknown_is_success)
     shown = {key: info[key] for key in bag_topics.OBJECTS if key in info}
-    steps = timesteps(plan)
+    task = info.get("task") or task
+    steps = timesteps(plan, task)
     for number, stretch in enumerate(plan.stretches):
         parts = [next(steps) for _ in stretch.indices]
         success = succeeded and stretch.is_end
@@ -169,7 +170,7 @@ def episodes(plan: Plan, task: str, unknown_is_success: bool) -> Iterator[Episod
             {key: np.stack([part[0][key] for part in parts]) for key in plan.spec.observation},
             np.stack([part[1] for part in parts]),
             reward,
-            task=info.get("task") or task,
+            task=task,
             source=info.get("source") or "recording",
             seed=zlib.crc32(f"{name}/{number}".encode()),
             success=success,
@@ -177,8 +178,11 @@ def episodes(plan: Plan, task: str, unknown_is_success: bool) -> Iterator[Episod
         )
 
 
-def timesteps(plan: Plan) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-    """Observation and action of each used timestep; a message is dropped after its last use."""
+def timesteps(plan: Plan, task: str = "") -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+    """Observation and action of each used timestep; a message is dropped after its last use.
+
+    task: in words, which a policy may observe.
+    """
     used, topics = plan.used, plan.sources.topics
     picks = {role: number[used].tolist() for role, number in plan.picks.items()}
     last = {role: dict(zip(numbers, range(len(used)))) for role, numbers in picks.items()}
@@ -195,7 +199,7 @@ def timesteps(plan: Plan) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
                 waiting[role][number] = message
         while step < len(used) and all(picks[role][step] in waiting[role] for role in latest):
             messages = {role: waiting[role][numbers[step]] for role, numbers in picks.items()}
-            yield _timestep(plan, messages, controller, int(plan.times[used[step]]))
+            yield _timestep(plan, messages, controller, int(plan.times[used[step]]), task)
             for role, numbers in picks.items():
                 if last[role][numbers[step]] == step:
                     del waiting[role][numbers[step]]
@@ -204,7 +208,7 @@ def timesteps(plan: Plan) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
 
 
 def _timestep(
-    plan: Plan, messages: Mapping[str, object], controller: Controller, time: int
+    plan: Plan, messages: Mapping[str, object], controller: Controller, time: int, task: str
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     sources = plan.sources
     if len(sources.joints) > 1:
@@ -212,7 +216,7 @@ def _timestep(
         messages = {**messages, ingest.JOINT_STREAM: merged_joints(parts)}
     try:
         observation, _ = ingest.observation(
-            messages, plan.spec, controller, sources.gripper, sources.crops
+            messages, plan.spec, controller, sources.gripper, sources.crops, task
         )
         return observation, bag_topics.action_values(messages[ACTION], plan.spec.action)
     except ValueError as error:

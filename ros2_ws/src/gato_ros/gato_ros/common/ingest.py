@@ -16,12 +16,12 @@ import numpy as np
 
 from gato_core.importers.fit_images import Crop, crop_and_resize
 from gato_core.importers.pictures import image_to_array
-from gato_core.spec import Continuous, Image, Spec
+from gato_core.spec import Continuous, Image, Spec, Text
 from gato_ros.common.reading import joint_values
 from gato_sim.arm.controller import Controller
 from gato_sim.arm.sawyer import GRIPPER_LIMIT, JOINT_NAMES
 from gato_sim.domains.rgb_stacking.simulation import FINGER_RANGE
-from gato_sim.domains.rgb_stacking.tasks import downward
+from gato_sim.domains.rgb_stacking.tasks import INSTRUCTION, downward
 
 JOINT_STREAM = "joint_states"
 PIXELS = "/pixels"
@@ -85,14 +85,24 @@ def check_streams(spec: Spec) -> None:
         if isinstance(modality, Image):
             if not key.endswith(PIXELS):
                 problems.append(f"{key}: expected an Image's key to be <camera>{PIXELS}")
+        elif isinstance(modality, Text):
+            if key != INSTRUCTION:
+                problems.append(f"{key}: expected the words' key to be {INSTRUCTION}")
         elif not isinstance(modality, Continuous):
-            problems.append(f"{key}: expected Image or Continuous, got {type(modality).__name__}")
+            problems.append(
+                f"{key}: expected Image, Continuous or Text, got {type(modality).__name__}"
+            )
         elif not _is_computed(key) and modality.unit not in JOINT_FIELDS:
             problems.append(
                 f"{key}: expected a unit of {list(JOINT_FIELDS)}, got {modality.unit!r}"
             )
     if problems:
         raise ValueError("observation:\n  " + "\n  ".join(problems))
+
+
+def is_told(spec: Spec) -> bool:
+    """Whether a policy of this Spec observes words that say what is to be done."""
+    return isinstance(spec.observation.get(INSTRUCTION), Text)
 
 
 def needed_joints(spec: Spec, gripper: Gripper) -> dict[str, list[str]]:
@@ -124,19 +134,25 @@ def observation(
     controller: Controller,
     gripper: Gripper = Gripper(),
     crops: Mapping[str, Crop] = MappingProxyType({}),
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    instruction: str = "",
+) -> tuple[dict[str, np.ndarray | str], np.ndarray]:
     """The Spec's observation, and the Sawyer's joint angles (rad, float64) in the Spec's order.
 
     messages: one per stream, "joint_states" and each camera's name. crops: the part of a camera's
-    images to look at, brought to the Spec's size; a camera without one must send that size. Raises
-    ValueError naming the entry, with expected and got, when a message does not fit.
+    images to look at, brought to the Spec's size; a camera without one must send that size.
+    instruction: what is to be done, for a policy that observes words. Raises ValueError naming the
+    entry, with expected and got, when a message does not fit.
     """
     joints = messages[JOINT_STREAM]
-    values: dict[str, np.ndarray] = {}
+    values: dict[str, np.ndarray | str] = {}
     for key, modality in spec.observation.items():
         if isinstance(modality, Image):
             camera = key.removesuffix(PIXELS)
             values[key] = _pixels(camera, messages[camera], modality, crops.get(camera))
+        elif isinstance(modality, Text):
+            if not instruction:
+                raise ValueError(f"{key}: expected words that say what is to be done, got none yet")
+            values[key] = instruction
         elif key == GRIPPER_ANGLE:
             values[key] = gripper.units(joint_values(joints, [gripper.joint], "position"))
         elif key.endswith(PINCH_POSE):

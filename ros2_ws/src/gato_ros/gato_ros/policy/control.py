@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -40,6 +41,7 @@ class Control:
         self.robot = robot
         self.streams = (ingest.JOINT_STREAM, *ingest.camera_names(spec))
         self.motion = Motion(robot, safety)
+        self.instruction = ""
         self._min_contrast = min_contrast
         self._low, self._high = np.array(spec.action.low), np.array(spec.action.high)
 
@@ -54,7 +56,12 @@ class Control:
         times = [time.monotonic()]
         messages = {stream: samples[stream].message for stream in self.streams}
         observation, _ = ingest.observation(
-            messages, self.spec, self.motion.controller, self.robot.gripper, self.robot.crops
+            messages,
+            self.spec,
+            self.motion.controller,
+            self.robot.gripper,
+            self.robot.crops,
+            self.instruction,
         )
         self._check_contrast(observation)
         times.append(time.monotonic())
@@ -80,12 +87,27 @@ class Control:
                     f"got {contrast:.1f}"
                 )
 
+    def tell(self, words: str) -> str:
+        """Says what is to be done from the next step on; how the words were cut, or ""."""
+        self.instruction = words.strip()
+        if not ingest.is_told(self.spec) or not self.instruction:
+            return ""
+        from gato_core.text import pieces  # the extra `text`
+
+        num_tokens = self.spec.observation[ingest.INSTRUCTION].num_tokens
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            pieces.fit(self.instruction, num_tokens, self.policy.tokenizer.vocabulary)
+        return str(said[0].message) if said else ""
+
     def warm_up(self, num_steps: int = 3) -> None:
         """Steps the policy on an empty scene, so that no live tick pays for first-time work."""
         empty = {
             key: np.zeros(modality.shape, np.uint8 if len(modality.shape) == 3 else np.float32)
             for key, modality in self.spec.observation.items()
         }
+        if ingest.is_told(self.spec):
+            empty[ingest.INSTRUCTION] = ""
         for _ in range(num_steps):
             self.policy.step(empty)
         self.policy.reset()

@@ -170,6 +170,7 @@ class PolicyNode(Guarded, LifecycleNode):
         except (ValueError, KeyError, OSError) as error:
             self.get_logger().error(f"not configured: {error}")
             return FAILURE
+        self._instruct(self.parameters.instruction)
         self._follow_inputs()
         arm = self.control.robot.arm
         self._joints.limit(arm.low, arm.high, arm.velocity_limits)
@@ -322,6 +323,8 @@ class PolicyNode(Guarded, LifecycleNode):
         streams = (topics.JOINT_STATES, *(topic for _, topic, *_ in inputs))
         self._sensors = [self.resolve_topic_name(topic) for topic in streams]
         inputs.append((Time, topics.EPISODE_START, self._on_episode_start, topics.LATCHED))
+        if ingest.is_told(self.control.spec):
+            inputs.append((String, topics.INSTRUCTION, self._on_instruction, topics.LATCHED))
         for arguments in inputs:
             self._entities.append((self.destroy_subscription, self._subscribe(*arguments)))
         service = self.create_service(Trigger, "~/reset", self._on_reset)
@@ -362,6 +365,16 @@ class PolicyNode(Guarded, LifecycleNode):
         stamp = conversion.stamp(message)
         self._joints.restart()  # an episode may begin with the arm elsewhere
         self._begin_episode_at(stamp)
+
+    def _on_instruction(self, message: String) -> None:
+        """Other words are another task: the policy forgets the one before."""
+        if message.data.strip() != self.control.instruction:
+            self._instruct(message.data)
+            self._begin_episode_at(0)
+
+    def _instruct(self, words: str) -> None:
+        if cut := self.control.tell(words):
+            self.get_logger().warning(f"instruction: {cut}")
 
     def _on_reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._begin_episode_at(0)

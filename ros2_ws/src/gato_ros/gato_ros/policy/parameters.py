@@ -98,6 +98,7 @@ class PolicyParameters:
 
     checkpoint: str
     embodiment: str
+    instruction: str
     temperature: float
     seed: int
     num_threads: int
@@ -230,6 +231,9 @@ def _policy(param: partial) -> dict:
     return {
         "checkpoint": param("checkpoint", "", "folder of the trained policy"),
         "embodiment": param("embodiment", "", "of the checkpoint; empty: the one that fits"),
+        "instruction": param(
+            "instruction", "", "what is to be done, in words, until topic `instruction` says else"
+        ),
         "temperature": param(
             "temperature",
             CHECKPOINTS_OWN,

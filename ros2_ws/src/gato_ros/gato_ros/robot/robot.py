@@ -45,6 +45,8 @@ class Robot:
             for key, modality in declared.observation.items()
             if key in spec.observation or isinstance(modality, Image)
         }
+        if ingest.is_told(spec):  # by whoever speaks to it, not by the robot
+            observation[ingest.INSTRUCTION] = spec.observation[ingest.INSTRUCTION]
         return dataclasses.replace(declared, observation=observation).differences(spec)
 
     def spec(self) -> Spec:

@@ -30,12 +30,14 @@ from gato_ros.common import paths, topics, transport
 from gato_ros.common.process import spinning
 from gato_ros.common.stopping import Stop, on_signals
 from gato_ros.stack import children, lifecycle
+from gato_sim.domains.rgb_stacking import instructions, objects
 
 LOAD_TIMEOUT = 120.0  # s for a process to load torch, or MuJoCo and the scene, and to answer
 END_TIMEOUT = 15.0  # s for a process to end, the video's completion included
 SIM, POLICY, STATUS = "sim_node", "policy_node", "status_node"
 RECORDER, TELEOP, VIEWER = "recorder", "teleop", "viewer"
 REPORT = "report.json"
+TASK = "rgb_test_triplet5"  # of the simulated robot, unless told otherwise
 STOP_AFTER = 20  # steps of success with the gripper away, then a demonstration ends
 
 
@@ -50,6 +52,9 @@ class StackConfig:
     """Episodes to run; 0 goes on until Ctrl-C."""
     task: str | None = None
     """A task such as rgb_test_triplet3, or red, green and blue ids "r3,s0,b2"."""
+    instruction: str | None = None
+    """What is to be done, such as "put the green object on the blue one": the policy is told it, if
+    it observes words, and the simulated robot's task is what it asks for."""
     checkpoint: str | None = None
     """Folder of the trained policy."""
     policy: Literal["checkpoint", "expert", "keyboard", "joystick"] = "checkpoint"
@@ -74,6 +79,7 @@ class StackConfig:
             raise ValueError(f"episodes: expected 0 or more, got {self.episodes}")
         if self.duration is not None and not self.duration > 0:
             raise ValueError(f"duration: expected more than 0 s, got {self.duration}")
+        self._asked_task()
 
     @property
     def folder(self) -> Path:
@@ -84,9 +90,26 @@ class StackConfig:
         """The node that acts; None when the robot's own process does, with the expert."""
         return {"checkpoint": POLICY, "expert": None}.get(self.policy, TELEOP)
 
+    def _asked_task(self) -> str | None:
+        """The objects asked for, and what the instruction wants of them."""
+        if self.instruction is None:
+            return self.task
+        stack = instructions.stack_of(self.instruction)
+        name, _, named = (self.task or self._task_of_file()).partition(":")
+        if named not in ("", stack):
+            raise ValueError(f"instruction: expected words for {named}, got {self.instruction!r}")
+        return objects.join_task(name, stack)
+
+    def _task_of_file(self) -> str:
+        nodes = yaml.safe_load(paths.find(self.params_file).read_text())
+        return nodes.get(f"/**/{SIM}", {}).get("ros__parameters", {}).get("task", TASK)
+
     def overrides(self, folder: Path) -> dict[str, dict]:
         """Parameters of each node that flags set."""
-        sim = {"episodes": self.episodes} | ({"task": self.task} if self.task else {})
+        sim = {"episodes": self.episodes}
+        if task := self._asked_task():
+            sim["task"] = task
+        told = {"instruction": self.instruction} if self.instruction else {}
         if self.video:
             sim["video"] = str(folder / "video.mp4")
         if self.record and self.policy != "checkpoint":
@@ -94,7 +117,7 @@ class StackConfig:
         by_person = self.actor == TELEOP
         return {
             SIM: sim,
-            POLICY: {"checkpoint": self.checkpoint} if self.checkpoint else {},
+            POLICY: told | ({"checkpoint": self.checkpoint} if self.checkpoint else {}),
             STATUS: {
                 "report": str(folder / REPORT),
                 "quiet": by_person,
@@ -104,7 +127,8 @@ class StackConfig:
                 "folder": str(self.record),
                 # a person begins and ends recordings by keys
                 "mode": "service" if by_person else "episode",
-            },
+            }
+            | ({"task": self.instruction} if self.instruction else {}),
             TELEOP: {"device": self.policy} if by_person else {},
             VIEWER: {},
         }
