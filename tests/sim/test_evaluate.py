@@ -298,6 +298,21 @@ def test_sampling_does_not_depend_on_the_order_of_episodes(small_checkpoint, tmp
     assert rows[0] == rows[1]
 
 
+def test_of_several_embodiments_the_simulated_robots_is_evaluated(tmp_path):
+    """Two that are the simulated robot's are refused with both named."""
+    path, spec = tmp_path / "several", robot_spec((), 16)
+    slow = Embodiment("slow", dataclasses.replace(spec, control_timestep=0.5), temperature=1.0)
+    arm = Embodiment("arm", spec, temperature=0.5)
+    checkpoint.save(path, Gato(PRESETS["debug"]), [slow, arm], {})
+    config = EvaluateConfig(checkpoint=path, episodes=1, out=tmp_path / "out", **QUICK)
+    assert evaluate(config)["temperature"] == 0.5
+    twins = tmp_path / "twins"
+    both = [arm, dataclasses.replace(arm, name="twin")]
+    checkpoint.save(twins, Gato(PRESETS["debug"]), both, {})
+    with pytest.raises(ValueError, match=r"expected one that fits.* got \['arm', 'twin'\]"):
+        evaluate(dataclasses.replace(config, checkpoint=twins, name="twins"))
+
+
 def test_actions_are_drawn_at_the_checkpoints_own_temperature_unless_one_is_given(tmp_path):
     path, spec = tmp_path / "warm", robot_spec((), 16)
     options = dict(checkpoint=path, episodes=1, out=tmp_path / "out", **QUICK)
