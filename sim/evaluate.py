@@ -74,15 +74,17 @@ def _resolved(config: EvaluateConfig, trials: Sequence[Trial]) -> EvaluateConfig
     if config.temperature is None:
         own = 0.0
         if config.checkpoint is not None:
-            own = policies.temperature_of(config.checkpoint)
+            own = policies.temperature_of(config.checkpoint, config.embodiment)
         config = replace(config, temperature=own)
     _check_words(config, trials)
     if config.prompt is None:
         return config
-    spec, context_timesteps = policies.checkpoint_context(config.checkpoint)
-    tasks = {trial.instruction for trial in trials}
     timesteps = prompts.check(
-        config.prompt, config.prompt_timesteps, spec, context_timesteps, tasks
+        config.prompt,
+        config.prompt_timesteps,
+        policies.spec_of(config),
+        policies.context_timesteps(config),
+        {trial.instruction for trial in trials},
     )
     return replace(config, prompt_timesteps=timesteps)
 
@@ -93,7 +95,7 @@ def _check_words(config: EvaluateConfig, trials: Sequence[Trial]) -> None:
     if num_tokens:
         from gato_core.text import pieces  # the extra `text`
 
-        vocabulary = policies.vocabulary(config.checkpoint, config.threads)
+        vocabulary = policies.vocabulary(config)
         for sentence in sorted({trial.instruction for trial in trials}):
             pieces.fit(sentence, num_tokens, vocabulary)
     elif config.instruction is not None and config.checkpoint:

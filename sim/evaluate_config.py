@@ -28,6 +28,8 @@ class EvaluateConfig:
 
     checkpoint: Path | None = None
     """Checkpoint folder to evaluate."""
+    embodiment: str | None = None
+    """Whose policy, in a checkpoint of several; by default the one that fits the robot here."""
     policy: Literal["expert", "specialist", "random"] | None = None
     """The scripted expert, DeepMind's state policies or random actions instead of a checkpoint."""
     specialists: Path | None = None
@@ -78,6 +80,8 @@ class EvaluateConfig:
             raise ValueError("expected either --checkpoint or --policy, got both or neither")
         if (self.policy == "specialist") != (self.specialists is not None):
             raise ValueError("expected --policy specialist with --specialists FOLDER, got one")
+        if self.embodiment is not None and self.checkpoint is None:
+            raise ValueError(f"embodiment: expected a --checkpoint that has it, got {self.policy}")
         if self.prompt is not None and self.checkpoint is None:
             raise ValueError(f"prompt: expected a --checkpoint to read it, got {self.policy}")
         if self.prompt is None and (self.keep_prompt or self.prompt_timesteps is not None):

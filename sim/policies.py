@@ -52,13 +52,15 @@ class Timed:
         return action
 
 
-def checkpoint_spec(checkpoint: Path, threads: int = 1) -> Spec:
+def checkpoint_spec(checkpoint: Path, threads: int = 1, embodiment: str | None = None) -> Spec:
     """The Spec of a checkpoint, which is loaded and checked for it.
+
+    embodiment: whose, in a checkpoint of several; by default of the one that fits.
 
     Raises ValueError or FileNotFoundError for a damaged or missing one, and ValueError where the
     simulated robot differs from what it was trained for.
     """
-    spec = _load(checkpoint, threads).spec
+    spec = _load(checkpoint, threads, embodiment=embodiment).spec
     if differences := _differences(spec):
         raise ValueError(
             f"{checkpoint}: its Spec differs from the simulated robot's:\n  "
@@ -68,27 +70,34 @@ def checkpoint_spec(checkpoint: Path, threads: int = 1) -> Spec:
 
 
 def _differences(spec: Spec) -> list[str]:
-    return spec.differences(robot_spec(*views_of(spec), instruction_tokens(spec)))
+    """How the simulated robot is unlike a Spec; its cameras, sizes and words are the Spec's."""
+    try:
+        return spec.differences(robot_spec(*views_of(spec), instruction_tokens(spec)))
+    except ValueError as error:  # pictures that it cannot give
+        return [str(error)]
 
 
 def spec_of(config: EvaluateConfig) -> Spec:
     """What the policy to be evaluated sees: a checkpoint's own Spec; the others need no images."""
     if config.checkpoint is None:
         return robot_spec(())
-    return checkpoint_spec(config.checkpoint, config.threads)
+    return checkpoint_spec(config.checkpoint, config.threads, config.embodiment)
 
 
-def vocabulary(checkpoint: Path, threads: int = 1) -> Vocabulary:
-    """By which a checkpoint reads words. Errors as of `checkpoint_spec`."""
-    return _load(checkpoint, threads).tokenizer.vocabulary
+def vocabulary(config: EvaluateConfig) -> Vocabulary:
+    """By which the checkpoint reads words. Errors as of `checkpoint_spec`."""
+    loaded = _load(config.checkpoint, config.threads, embodiment=config.embodiment)
+    return loaded.tokenizer.vocabulary
 
 
-def checkpoint_context(checkpoint: Path) -> tuple[Spec, int]:
-    """Its Spec, and how many timesteps its context has. Errors as of `checkpoint_spec`."""
-    loaded = _load(checkpoint, 1)
+def context_timesteps(config: EvaluateConfig) -> int:
+    """How many the checkpoint's context has. Errors as of `checkpoint_spec`."""
+    loaded = _load(config.checkpoint, config.threads, embodiment=config.embodiment)
     if not hasattr(loaded, "embodiment"):
-        raise ValueError(f"{checkpoint}: expected a Gato, which reads prompts, got a baseline")
-    return loaded.spec, loaded.embodiment.context_timesteps
+        raise ValueError(
+            f"{config.checkpoint}: expected a Gato, which reads prompts, got a baseline"
+        )
+    return loaded.embodiment.context_timesteps
 
 
 def open_policy(
@@ -102,12 +111,13 @@ def open_policy(
     threads: int,
     specialists: Path | None = None,
     keep_prompt: bool = False,
+    embodiment: str | None = None,
 ):
     """The policy for one episode: `expert`, `specialist`, `random`, or the checkpoint's, which is
     the same object for all episodes of a process.
     """
     if checkpoint is not None:
-        policy = _load(checkpoint, threads, temperature, keep_prompt)
+        policy = _load(checkpoint, threads, temperature, keep_prompt, embodiment)
         policy.reset()
         policy.seed(seed)
         return policy
@@ -122,31 +132,44 @@ def open_policy(
     return RandomPolicy(spec, seed=seed)
 
 
-def temperature_of(checkpoint: Path) -> float:
+def temperature_of(checkpoint: Path, embodiment: str | None = None) -> float:
     """At which its actions are drawn, unless another is asked for. Errors as of `policy.load`."""
-    body = _embodiment(checkpoint)
+    body = _embodiment(checkpoint, embodiment)
     return 0.0 if body is None else body.temperature
 
 
-def _embodiment(path: Path) -> Embodiment | None:
-    """A checkpoint's only one, else the one of the simulated robot; None if it is no Gato."""
+def _embodiment(path: Path, name: str | None) -> Embodiment | None:
+    """A checkpoint's of this name, its only one, or the simulated robot's; None if it is no Gato.
+
+    Raises ValueError, naming what there is, for another name, and where none or several fit.
+    """
     from gato_core import checkpoint
 
     if checkpoint.kind(path) != checkpoint.KIND:
+        if name is not None:
+            raise ValueError(f"embodiment: expected none for {path}, a baseline, got {name!r}")
         return None
     bodies = checkpoint.embodiments(path)
-    return choose(bodies, fitting(bodies, _differences) if len(bodies) > 1 else None)
+    if name is None and len(bodies) > 1:
+        name = fitting(bodies, _differences)
+    return choose(bodies, name)
 
 
 @cache
-def _load(path: Path, threads: int, temperature: float | None = None, keep_prompt: bool = False):
+def _load(
+    path: Path,
+    threads: int,
+    temperature: float | None = None,
+    keep_prompt: bool = False,
+    embodiment: str | None = None,
+):
     """The checkpoint's policy of the simulated robot, loaded once a process."""
     import torch
 
     from gato_core.policy import load
 
     torch.set_num_threads(threads)
-    body = _embodiment(path)
+    body = _embodiment(path, embodiment)
     name = None if body is None else body.name
     return load(path, embodiment=name, temperature=temperature, keep_prompt=keep_prompt)
 

@@ -153,6 +153,7 @@ def _policy(config: EvaluateConfig, trial: Trial, env: Environment):
         threads=config.threads,
         specialists=config.specialists,
         keep_prompt=config.keep_prompt,
+        embodiment=config.embodiment,
     )
     if config.prompt is None:
         return policy, None

@@ -11,6 +11,7 @@ from core_examples import random_model
 from gato_core import checkpoint
 from gato_core.embodiment import Embodiment
 from gato_core.model import PRESETS, Gato, with_text
+from gato_core.spec import Image
 from gato_sim import evaluate as verb
 from gato_sim.domains.rgb_stacking import objects, seen
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
@@ -253,6 +254,34 @@ def test_other_words_have_another_folder(tmp_path):
     )
     assert plain.name == "expert-skill-generalization-benchmark"
     assert one.name == two.name == f"{plain.name}-put-red-on-blue"
+
+
+def test_of_several_embodiments_one_is_evaluated(tmp_path):
+    """The one that fits the robot; where two do, the one that is named."""
+    path, config = tmp_path / "several", with_text(PRESETS["debug"])
+    spec = robot_spec(("basket_front_left",), 16)
+    pictures = {"left/pixels": Image(16, 32), "right/pixels": Image(32, 16)}
+    other = dataclasses.replace(spec, observation=pictures)
+    slow = dataclasses.replace(spec, control_timestep=0.1)
+    bodies = [Embodiment("a", spec), Embodiment("b", other), Embodiment("c", slow)]
+    checkpoint.save(path, random_model(config), bodies, {})
+    options = QUICK | dict(episodes=1, max_steps=2, out=tmp_path / "out")
+    assert evaluate(EvaluateConfig(checkpoint=path, **options))["num_episodes"] == 1
+    told = robot_spec(("basket_front_left",), 16, instruction_tokens=8)
+    checkpoint.save(path, random_model(config), [*bodies, Embodiment("d", told)], {})
+    options |= {"out": tmp_path / "again"}
+    with pytest.raises(ValueError, match="embodiment: expected one that fits.*'a', 'd'"):
+        evaluate(EvaluateConfig(checkpoint=path, **options))
+    with pytest.raises(ValueError, match="embodiment: expected one of .*'a', 'b', 'c', 'd'.* 'e'"):
+        evaluate(EvaluateConfig(checkpoint=path, embodiment="e", **options))
+    with pytest.raises(ValueError, match="control_timestep: expected 0.1, got 0.05"):
+        evaluate(EvaluateConfig(checkpoint=path, embodiment="c", **options))
+    assert not (tmp_path / "again").exists()
+    options |= {"instruction": "put red on blue"}
+    content = evaluate(EvaluateConfig(checkpoint=path, embodiment="d", **options))
+    assert content["embodiment"] == "d"
+    with pytest.raises(ValueError, match="embodiment: expected a --checkpoint that has it, got ra"):
+        EvaluateConfig(policy="random", embodiment="d")
 
 
 def test_words_that_cannot_be_followed_are_refused(told_checkpoint, small_checkpoint, tmp_path):
