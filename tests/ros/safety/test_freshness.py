@@ -42,6 +42,14 @@ def test_each_way_of_growing_old_is_noticed():
     assert stale({"a": fresh}, 1000, 1000) == ["b: no message yet"]
 
 
+def test_an_age_of_the_limit_is_fresh_and_each_stream_has_one_line():
+    half = Limits(arrival=0.5, stamp=0.5, wall=0.5)
+    just = {"a": sample(500, 500, 500), "b": sample(1500, 500, 500)}
+    assert stale(just, 1000, 1000, half) == []
+    lines = stale({"a": sample(499, 499, 499), "b": just["b"]}, 1000, 1000, half)
+    assert len(lines) == 1 and lines[0].startswith("a: arrived 0.501 s ago")
+
+
 def test_stamps_may_be_left_unchecked():
     old = {"a": sample(1, 1000, 1000), "b": sample(1, 1000, 1000)}
     assert stale(old, 1000, 1000, Limits(arrival=0.15, stamp=0.0, wall=1.0)) == []
