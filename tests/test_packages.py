@@ -35,7 +35,7 @@ KEYS = {  # rosdep's, of modules from elsewhere; ROS's own packages are named as
     "torch": "python3-torch",
     "yaml": "python3-yaml",
 }
-WITHOUT_KEY = {"av", "dm_control", "imageio_ffmpeg", "mcap", "onnx", "pyarrow", "ray"}
+WITHOUT_KEY = {"apsw", "av", "dm_control", "imageio_ffmpeg", "mcap", "onnx", "pyarrow", "ray"}
 WITHOUT_KEY |= {"safetensors", "sentencepiece", "tyro", "zstandard"}
 
 
