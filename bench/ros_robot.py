@@ -20,6 +20,7 @@ from gato_ros.common import conversion, ingest, topics
 from gato_sim.arm.sawyer import JOINT_NAMES
 from gato_sim.domains.rgb_stacking.tasks import robot_spec
 
+DEPTH = 100  # of commands: none shall be overwritten by the next before it is counted
 ANGLES = [0.0, -0.52, -0.53, 1.22, 0.41, 1.08, 0.0]  # rad, a usual pose
 CAMERAS = ("basket_front_left", "basket_front_right")
 
@@ -53,9 +54,7 @@ class Robot:
             conversion.fill_image(message, pixels, message.header.stamp)
             publisher = create(type(message), topics.image(camera), topics.SENSOR)
             self._images.append((publisher, message))
-        node.create_subscription(
-            Float64MultiArray, topics.ARM_VELOCITY, self._on_command, topics.COMMAND
-        )
+        node.create_subscription(Float64MultiArray, topics.ARM_VELOCITY, self._on_command, DEPTH)
 
     def _on_command(self, _: Float64MultiArray) -> None:
         self.arrivals.append(time.monotonic())
