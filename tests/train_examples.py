@@ -80,7 +80,7 @@ def config(folder: Path, data: str) -> TrainConfig:
         save_every=2,
         evaluate_every=2,
         log_every=1,
-        keep=5,
+        num_checkpoints=5,
         context_timesteps=2,
         stochastic_depth=0.1,
         auxiliary=0.5,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -27,7 +28,11 @@ class DataConfig:
     weights: tuple[float, ...] = ()
     """How often to draw from each folder; as many timesteps as it has, if not given."""
     embodiment: tuple[str, ...] = ()
-    """Name of the robot of each dataset, or of all; the dataset's own robot_type, if not given."""
+    """Name of the robot of each dataset, or of all that init_from does not know; the one of
+    init_from that fits, or the dataset's own robot_type, if not given."""
+    keep: tuple[str, ...] = ()
+    """NAME=SHARE: the share of micro-batches of a robot or of documents, among `data`; the others
+    divide the rest by their weights."""
     document_tokens: int = 128
     """Longest sequence of a document; of a longer one a stretch is taken."""
     successes_only: bool = True
@@ -74,11 +79,28 @@ class DataConfig:
         check(self, ">= 0", "auxiliary", "shift", "blur", "few_shot_series")
         check(self, "0..1", "held_out", "prompt_fraction", "color", "crop", "mirror")
         named(self.augment)
+        _ = self.shares
         if self.weights and len(self.weights) != len(self.folders):
             raise ValueError(
                 f"weights: expected one for each of {len(self.folders)} datasets, "
                 f"got {self.weights}"
             )
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """`keep` by name. Raises ValueError for what is no share."""
+        found: dict[str, float] = {}
+        for each in self.keep:
+            name, _, share = each.rpartition("=")
+            try:
+                found[name] = float(share)
+            except ValueError:
+                found[name] = math.nan
+            if not name or not 0 < found[name] < 1:
+                raise ValueError(f"keep: expected NAME=SHARE, a share within 0..1, got {each!r}")
+        if sum(found.values()) >= 1:
+            raise ValueError(f"keep: expected shares that leave some for others, got {self.keep}")
+        return found
 
     @property
     def side_task(self) -> SideTask | None:
@@ -102,6 +124,8 @@ class NetworkConfig:
     """Preset of the network's sizes (gato_core.model.PRESETS); none with init_from."""
     context_timesteps: int | None = None
     """Timesteps a sequence holds and the policy remembers; 6, or init_from's, if not given."""
+    context_tokens: int | None = None
+    """The same in tokens, of which each robot's whole timesteps count. The paper: 1024."""
     action_mode: Literal["autoregressive", "parallel"] | None = None
     """Whether action tokens see the ones before them; they do, or as init_from's, if not given."""
     sees_past_actions: bool | None = None
@@ -113,7 +137,11 @@ class NetworkConfig:
     """The paper: 0.1 in fine-tuning, none before."""
 
     def __post_init__(self) -> None:
-        check(self, "> 0", "context_timesteps")
+        check(self, "> 0", "context_timesteps", "context_tokens")
+        if self.context_timesteps and self.context_tokens:
+            raise ValueError(
+                f"context_tokens: expected none beside context_timesteps, got {self.context_tokens}"
+            )
         if self.init_from and self.model:
             raise ValueError(
                 f"model: expected none with init_from, whose sizes are taken, got {self.model!r}"
@@ -182,13 +210,13 @@ class MachineConfig:
     num_evaluation_batches: int = 8
     save_every: int = 1000
     """Updates between checkpoints."""
-    keep: int = 2
+    num_checkpoints: int = 2
     """Checkpoints kept, newest first."""
     tensorboard: bool = True
 
     def __post_init__(self) -> None:
         check(self, "> 0", "threads", "prefetch", "log_every", "evaluate_every")
-        check(self, "> 0", "num_evaluation_batches", "save_every", "keep")
+        check(self, "> 0", "num_evaluation_batches", "save_every", "num_checkpoints")
         check(self, ">= 0", "memory_gb")
 
 

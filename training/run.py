@@ -105,7 +105,7 @@ def save(run: Run, provenance: dict, measured: dict[str, float]) -> None:
         made = provenance | numbers | {"measured": measured}
         run.averaged.write(path, weights, made, lambda f: state.save(f, tensors, numbers))
         state.point_last(folder, path)
-        state.remove_old(folder, run.config.machine.keep)
+        state.remove_old(folder, run.config.machine.num_checkpoints)
     wait_for_all(run.processes)
 
 
@@ -132,6 +132,8 @@ def last_of(config: Any) -> Path | None:
     if not last.exists():
         return None
     stored = read_json(last / "config.json")["provenance"]["train"]
+    if isinstance(stored.get("keep"), int):  # what num_checkpoints was called once
+        del stored["keep"]
     if lines := differences(stored, flat(config), FREE):
         raise ValueError(
             f"{config.folder}: expected to go on with the options it was begun with, but for "

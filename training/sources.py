@@ -63,7 +63,8 @@ def open_folders(
             f"embodiment: expected one name, or one for each of {num_robots} datasets, "
             f"got {list(data.embodiment)}"
         )
-    names = iter(data.embodiment * (num_robots if len(data.embodiment) == 1 else 1))
+    is_one_each = len(data.embodiment) == num_robots
+    names = iter(data.embodiment if is_one_each else data.embodiment * num_robots)
     robots: dict[str, list[Dataset]] = {}
     texts: dict[str, Documents] = {}
     weights: dict[str, tuple[float, ...]] = {}
@@ -79,7 +80,8 @@ def open_folders(
             texts[name] = Documents(folder)
         else:
             dataset = Dataset(folder, memory_gb=memory_gb / num_robots)
-            name = next(names, None) or _name(dataset, known or {})
+            given = next(names, None)
+            name = given if is_one_each and given else _name(dataset, known or {}, given)
             robots.setdefault(name, []).append(dataset)
             check_alike(name, robots[name][0].spec, dataset)
         weights[name] = (*weights.get(name, ()), weight)
@@ -88,13 +90,15 @@ def open_folders(
     return Opened(robots, texts, weights)
 
 
-def _name(dataset: Dataset, known: Mapping[str, Embodiment]) -> str:
-    """Of the embodiment that a dataset fits, or its own if none is known."""
+def _name(dataset: Dataset, known: Mapping[str, Embodiment], given: str | None) -> str:
+    """Of the embodiment that a dataset fits, else the given one, or its own if none is known."""
     if not known:
-        return dataset.info["robot_type"] or dataset.root.name
+        return given or dataset.info["robot_type"] or dataset.root.name
     try:
         return fitting(known, lambda spec: spec.differences(dataset.spec))
     except ValueError as error:
+        if given:
+            return given
         raise ValueError(
             f"{dataset.root}: {error}\nto add another beside: --embodiment NAME"
         ) from error
@@ -146,8 +150,24 @@ def mixtures(
         name: sum(weights) if any(weights) or data.weights else training[name].num_windows
         for name, weights in opened.weights.items()
     }
+    sizes = with_shares(sizes, data.shares)
     held = {name: source for name, source in held_out.items() if source is not None}
     return Mixture(training, sizes, seed), held
+
+
+def with_shares(weights: Mapping[str, float], shares: Mapping[str, float]) -> dict[str, float]:
+    """Weights in which some names have these shares and the others divide the rest as before.
+
+    Raises ValueError for a name that there is not, or that leaves nobody for the rest.
+    """
+    if unknown := sorted(shares.keys() - weights.keys()):
+        raise ValueError(f"keep: expected some of {sorted(weights)}, got {unknown}")
+    others = sum(weight for name, weight in weights.items() if name not in shares)
+    if shares and not others > 0:
+        raise ValueError(f"keep: expected another source beside {sorted(shares)}, got none")
+    rest = 1.0 - sum(shares.values())
+    return {name: shares.get(name, rest * weights[name] / others if shares else weights[name])
+            for name in weights}  # fmt: skip
 
 
 def texts(

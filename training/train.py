@@ -179,6 +179,9 @@ def bodies_of(
         body = known.get(name) or Embodiment(name, opened.spec(name))
         check_alike(name, body.spec, datasets[0])
         bodies[name] = dataclasses.replace(body, **options)
+        if network.context_tokens:
+            length = max(1, network.context_tokens // body.spec.tokens_per_timestep)
+            bodies[name] = dataclasses.replace(bodies[name], context_timesteps=length)
     return bodies
 
 

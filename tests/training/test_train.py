@@ -162,7 +162,7 @@ def test_resumed_with_other_options_is_refused_with_every_difference(config):
     assert told == sorted(others)
     assert "learning_rate: expected 0.0005 as before, got 0.1" in str(refused.value)
     assert load(config.folder / "config.json") == changed(config, steps=2)
-    free = {"steps": 3, "hours": 1.0, "keep": 1, "log_every": 2, "prefetch": 1, "threads": 2}
+    free = {"steps": 3, "hours": 1.0, "num_checkpoints": 1, "log_every": 2, "threads": 2}
     assert train(changed(config, resume=True, **free))["step"] == 3
 
 

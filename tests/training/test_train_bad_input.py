@@ -90,6 +90,7 @@ def test_first_version_s_checkpoint_is_fine_tuned_and_resumed(config):
     train(changed(config, steps=2))
     last = config.folder / "checkpoints/last"
     edit(last, lambda content: (content.pop("kind"), content["model"].pop("action_position")))
+    edit(last, lambda content: content["provenance"]["train"].update(keep=2))  # num_checkpoints
     path = last / "training_state/state.safetensors"
     state = {k: v for k, v in load_file(path).items() if not k.startswith("average/")}
     save_file(state | {"generator/cpu": torch.get_rng_state()}, path)
@@ -104,7 +105,7 @@ def test_checkpoint_of_a_later_version_is_refused_with_the_reason(config, capsys
     flags = ["--preset", "finetune", "--data", *config.data.folders, "--output", config.output]
     sound = (last / "config.json").read_text()
     for change, reason in [
-        (lambda content: content.update(format_version=2), "expected format_version 1, got 2"),
+        (lambda content: content.update(format_version=3), "expected format_version 2, got 3"),
         (lambda content: content["model"].update(num_experts=4), "num_experts"),
         (lambda content: content.update(kind="diffusion"), "expected kind 'gato'"),
     ]:
