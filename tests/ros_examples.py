@@ -121,8 +121,7 @@ def odd_policy_process(
     given |= {key.replace("__", "."): value for key, value in overrides.items()}
     for key, value in given.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    process = children.begin(command, log)
     try:
         yield process
     finally:
@@ -134,8 +133,7 @@ def odd_policy_process(
 def stand_in(log: Path) -> Iterator[subprocess.Popen]:
     """A robot without a watchdog, in a process of its own; see bench/ros_stand_in.py."""
     command = [sys.executable, str(Path(__file__).parents[1] / "bench/ros_stand_in.py")]
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    process = children.begin(command, log)
     try:
         yield process
     finally:

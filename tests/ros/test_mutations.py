@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import random
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -117,8 +116,7 @@ def deep_node(name: str, folder: Path, overrides: dict):
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
     log = folder / "log.txt"
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    process = children.begin(command, log)
     try:
         yield process, log
     finally:

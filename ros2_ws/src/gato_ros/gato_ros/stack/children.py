@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
@@ -24,14 +24,22 @@ def start(
     """Starts `python -m gato_ros.nodes <name>`; its output goes to `log`, or to ours with None.
 
     keep_stdin: it reads our terminal, for a node that a person speaks to.
-
-    In a session of its own, so that Ctrl-C reaches us alone and we end it in order; should we be
-    killed, the kernel sends it SIGTERM.
     """
     command = [sys.executable, "-m", "gato_ros.nodes", name, "--ros-args"]
     command += ["--params-file", str(params_file)]
     for key, value in overrides.items():
         command += ["-p", f"{key}:={json.dumps(value)}"]
+    return begin(command, log, keep_stdin=keep_stdin)
+
+
+def begin(
+    command: Sequence[str], log: Path | None, *, keep_stdin: bool = False
+) -> subprocess.Popen:
+    """Starts a process whose output goes to `log`, or to ours with None.
+
+    In a session of its own, so that Ctrl-C reaches us alone and we end it in order; should we be
+    killed, the kernel sends it SIGTERM.
+    """
     output = None if log is None else log.open("wb")
     try:
         return subprocess.Popen(
