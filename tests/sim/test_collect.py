@@ -183,7 +183,7 @@ def test_a_test_triplet_is_asked_for_by_its_name_which_the_dataset_keeps(tmp_pat
     collect(config)
     dataset = Dataset(config.out)
     assert dataset.episode(0).info["objects"] == "r3,s0,b2"
-    (part,) = origin.data([str(config.out)], [dataset])
+    (part,) = origin.data([dataset])
     assert part["triplets"] == ["rgb_test_triplet1"]
 
 
