@@ -43,6 +43,17 @@ LOOSE |= {"hold_after": 0.4, "safety.soft_start": 0.05, "safety.max_jump": 100.0
 DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
 
 
+def in_domain(domain: int) -> list[str]:
+    """Command lines of processes that were started in a ROS domain."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environ = (folder / "environ").read_bytes().split(b"\0")
+            if f"ROS_DOMAIN_ID={domain}".encode() in environ:
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+    return found
+
+
 def own_domain() -> int:
     """A ROS domain that no other test process of this machine has while this one lives."""
     for domain in DOMAINS:
@@ -53,7 +64,8 @@ def own_domain() -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(lock)
-            else:
+                continue
+            if not in_domain(domain):  # nodes may have outlived a run that was killed
                 return domain  # locked until this process ends
     raise RuntimeError(f"expected a free ROS domain among {DOMAINS}, found none")
 
@@ -290,14 +302,7 @@ def run_stack(arguments: list[str], timeout: float = 120.0) -> subprocess.Comple
 
 def living_nodes() -> list[str]:
     """Command lines of processes that run a node in the ROS domain of these tests."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            environ = (folder / "environ").read_bytes().split(b"\0")
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            if f"ROS_DOMAIN_ID={DOMAIN}".encode() in environ and "gato_ros." in command:
-                found.append(command)
-    return found
+    return [command for command in in_domain(DOMAIN) if "gato_ros." in command]
 
 
 def eventually(predicate: Callable[[], bool], timeout: float = TIMEOUT) -> bool:

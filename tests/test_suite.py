@@ -1,5 +1,6 @@
 """The tests' own rules, as tests/conftest.py states them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -41,3 +42,15 @@ def test_a_test_that_is_alone_meets_no_other(tmp_path):
 def test_no_two_test_processes_have_one_ros_domain():
     domains = [ros_examples.DOMAIN, ros_examples.own_domain(), ros_examples.own_domain()]
     assert len(set(domains)) == 3
+
+
+def test_a_domain_in_which_somebody_is_left_is_nobodys():
+    """Nodes outlived a run that was killed, and the next one's tests met them."""
+    free = ros_examples.own_domain() + 1
+    environment = os.environ | {"ROS_DOMAIN_ID": str(free)}
+    with subprocess.Popen(["sleep", "60"], env=environment) as left:
+        try:
+            assert any("sleep" in command for command in ros_examples.in_domain(free))
+            assert ros_examples.own_domain() > free
+        finally:
+            left.terminate()
