@@ -1,5 +1,5 @@
 # make stack   installs everything into .venv and runs robot, policy and status view over ROS 2
-# make test    installs the same and runs all tests but the long ones, in two processes
+# make test    installs the same and runs all tests but the long ones, in three processes
 # make test-long    the long ones
 # make test-jazzy   runs the ROS tests with the packages of ROS 2 Jazzy, in an environment of its own
 # ARGS are passed on: make stack ARGS="--episodes 2", make test ARGS="tests/core/test_model.py"
@@ -11,7 +11,8 @@ JAZZY_MESSAGES := sensor-msgs std-msgs geometry-msgs trajectory-msgs std-srvs di
 	lifecycle-msgs rosgraph-msgs
 
 # one file after another to each process, in the order of tests/conftest.py
-PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+# three on two cores: the tests of ROS nodes wait for them half of the time
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: stack test test-long test-jazzy lint install clean
 .DELETE_ON_ERROR:

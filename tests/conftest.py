@@ -1,6 +1,6 @@
 """How the tests run.
 
-    make test                             all but the long ones, in two processes
+    make test                             all but the long ones, in three processes
     make test-long                        the long ones, in one process
     pytest tests/core/test_model.py       these, in this process
     make test ARGS="-n 0 -s tests/core"   these, in one process, with what they print
@@ -29,13 +29,24 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Without it rclpy turns a wrong field value into 0 or ignores it.
 os.environ["ROS_PYTHON_CHECK_FIELDS"] = "1"
 
-# A shell that runs the tests in the background ignores SIGINT, and children would inherit that.
+# A shell that runs the tests in the background ignores SIGINT, nohup SIGHUP, and children would
+# inherit that; they do not inherit handlers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Journeys begin, because they take longest; what must be alone comes last, in order else."""
-    items.sort(key=lambda item: (is_alone(item), "/journeys/" not in str(item.path)))
+    """Journeys begin, because they take longest; what must be alone comes last.
+
+    Files of ROS tests, which wait, are spread evenly among the others, which compute: what runs
+    beside each other is seldom of one kind.
+    """
+    files = list(dict.fromkeys(item.path for item in items))
+    files.sort(key=lambda path: "journeys" not in path.parts)
+    kinds = [[path for path in files if ("ros" in path.parts) == is_ros] for is_ros in (0, 1)]
+    place = {path: i / len(kind) for kind in kinds for i, path in enumerate(kind)}
+    items.sort(key=lambda item: (is_alone(item), place[item.path]))
 
 
 @pytest.hookimpl(wrapper=True)
