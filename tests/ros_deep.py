@@ -26,14 +26,13 @@ def deepen() -> None:
         setattr(topics, name, QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE))
     create = guard.Guarded.create_subscription
 
-    def counting(self, message_type, topic, callback, qos, **kwargs):
+    def counting(self, message_type, topic, callback, _, **kwargs):
         def count(message) -> None:
             COUNTS[topic] += 1
             callback(message)
 
-        if topic == topics.CLOCK or isinstance(qos, int):  # rclpy's own has a depth of 1
-            qos = topics.NEWEST_SAMPLE
-        return create(self, message_type, topic, count, qos, **kwargs)
+        deep = QoSProfile(depth=DEPTH, reliability=ReliabilityPolicy.RELIABLE)
+        return create(self, message_type, topic, count, deep, **kwargs)
 
     guard.Guarded.create_subscription = counting
 
