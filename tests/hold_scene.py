@@ -12,6 +12,8 @@ from std_msgs.msg import Float64MultiArray, String
 
 from gato_ros.common import topics
 
+LATE = 1.0  # s that a message may be on its way on a busy machine
+
 
 class Scene:
     """The stand-in, and what a probe hears; `commands` are arrivals (monotonic s) and rad/s."""

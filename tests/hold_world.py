@@ -59,6 +59,7 @@ class Process:
         self.first_motion: int | None = None
         self.held_at: int | None = None  # wall, of the newest hold; None while it moves
         self.sent_at = self.sent_now = 0  # of the newest motion
+        self.tick_began = self.hold_began = 0  # wall
         self.must_hold = self.is_silenced = False
         self.is_active = self.is_busy = False
         self.hold_after = round(hold_after * 1e9)
@@ -118,6 +119,8 @@ class Process:
         """As the transition: the hold first; the drive goes once its tick has ended."""
         self.is_active = False
         self.hold.shut("deactivated")
+        if self.first_motion and self.held_at is None and not self.hold.unsent:
+            raise Broken("deactivated without a hold")
 
     def stop(self) -> None:
         self.hold.stop("asked")
@@ -128,10 +131,18 @@ class Process:
         self.is_silenced, self.must_hold = True, False
 
     def step(self) -> None:
-        """What the watchdog and the control loop do at this moment."""
+        """What the watchdog and the control loop do at this moment, in either order."""
+        doings = [self._watch, self._loop]
+        for do in doings[:: -1 if self.world.loop_comes_first else 1]:
+            do()
+
+    def _watch(self) -> None:
         world = self.world
         if world.wall >= self._next_poll:
             self._next_poll = world.wall + round(self.hold.poll() * 1e9)
+
+    def _loop(self) -> None:
+        world = self.world
         if self.is_busy:
             return
         if not self.is_active:
@@ -140,7 +151,7 @@ class Process:
             due = self.drive.trigger.wait(0.0)
             if due is not None or world.wall >= self._next_look:
                 self._next_look = world.wall + 50 * MS
-                self.is_busy = True
+                self.is_busy, self.tick_began = True, world.wall
                 self.drive.tick(due)
                 self.is_busy = False
 
@@ -152,6 +163,7 @@ class Policy:
         self._world = world
         self.seconds = StepSeconds(0.0, 0.0)
         self.mode, self.seconds_taken, self.event = "steady", 0.0, None
+        self.event_at = 0.5  # of the time taken
 
     def reset(self, prompt=None) -> None:
         """It has no memory."""
@@ -160,10 +172,10 @@ class Policy:
         if self.seconds_taken:
             taken, self.seconds_taken = self.seconds_taken, 0.0
             if self.event is not None:
-                self._world.run(taken / 2)
+                self._world.run(taken * self.event_at)
                 event, self.event = self.event, None
                 event()
-                taken /= 2
+                taken *= 1 - self.event_at
             self._world.run(taken)
         if self.mode == "raise":
             raise RuntimeError("out of memory, for example")
@@ -197,6 +209,7 @@ class World:
         self.angles, self.velocities = ANGLES.copy(), np.zeros(7)
         self.commanded = np.zeros(7)
         self.is_frozen = False  # SIGSTOP
+        self.loop_comes_first = False  # before the watchdog, where both are due
         self.num_steps = self.num_motions = self.num_holds = 0
         self._truth: dict[int, tuple[int, np.ndarray]] = {}  # by stamp: when measured, angles
         self._image_at = self._lied_at = self.wall
@@ -326,11 +339,17 @@ class World:
                 raise Broken("motion outside active")
             if process.hold.stop_reason or process.must_hold:
                 raise Broken("motion after a stop")
+            if process.hold_began > process.tick_began:
+                raise Broken("an answer to a state from before a hold")
+            if process.first_motion and process.held_at is None:
+                self._check_age(process)
             process.first_motion = process.first_motion or self.wall
             process.held_at, process.is_silenced = None, False
             process.sent_at, process.sent_now = self.wall, self.now
         else:
             self.num_holds += 1
+            if process.held_at is None:
+                process.hold_began = self.wall
             process.held_at = self.wall
         if np.abs(self.commanded).max() > 3.0:
             raise Broken(f"out of limits: {self.commanded}")

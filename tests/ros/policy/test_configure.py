@@ -189,3 +189,15 @@ def test_parameters_cannot_change_under_a_running_policy(tmp_path):
         for name, value in (("checkpoint", str(tmp_path)), ("use_sim_time", False)):
             (result,) = node.set_parameters([Parameter(name, value=value)])
             assert not result.successful and "read-only" in result.reason
+
+
+def test_parameters_without_effect_are_warned_of(capfd):
+    given = {"arm.base_frame": "table", "gripper.settle": 0.5, "seed": 3, "temperature": 0.0}
+    with policy_node(**given):
+        pass
+    warned = capfd.readouterr().err
+    for name in ("arm.base_frame: 'table'", "gripper.settle: 0.5", "seed: 3"):
+        assert f"parameter {name} has no effect: " in warned
+    with policy_node(command="twist", gripper_command="position", **given | {"temperature": 1.0}):
+        pass
+    assert "no effect" not in capfd.readouterr().err

@@ -7,14 +7,13 @@ import time
 
 import pytest
 import ros_examples
-from hold_scene import odd_policy, scene
+from hold_scene import LATE, odd_policy, scene
 from ros_examples import ACTIVATE, CONFIGURE, DEACTIVATE
 from sensor_msgs.msg import Image, JointState
 
 from gato_ros.common import topics
 
 HOLD_AFTER = 0.4  # s; the machine may be busy with other tests
-LATE = 1.0  # s that a message may be on its way on such a machine
 CAMERA = "basket_front_left"
 
 

@@ -75,9 +75,10 @@ class Day(RuleBasedStateMachine):
     @rule(
         seconds=LONG,
         event=st.sampled_from([None, "stop", "rearm", "deactivate", "jump", "rival"]),
+        at=st.sampled_from([0.1, 0.5]),
         then=SECONDS,
     )
-    def hang(self, seconds: float, event: str | None, then: float) -> None:
+    def hang(self, seconds: float, event: str | None, at: float, then: float) -> None:
         """The policy takes long, and something happens meanwhile."""
         world = self.world
         events = {
@@ -88,7 +89,7 @@ class Day(RuleBasedStateMachine):
             "rival": lambda: world.rivals.append("somebody else"),
         }
         world.policy.event = events.get(event)
-        world.policy.seconds_taken = seconds
+        world.policy.seconds_taken, world.policy.event_at = seconds, at
         world.run(then)
         world.policy.event, world.policy.seconds_taken = None, 0.0
 
@@ -137,10 +138,10 @@ class Day(RuleBasedStateMachine):
         self.process.activate()
         self.world.run(seconds)
 
-    @rule(seconds=LONG, then=SECONDS)
-    def freeze(self, seconds: float, then: float) -> None:
+    @rule(seconds=LONG, then=SECONDS, loop_comes_first=st.booleans())
+    def freeze(self, seconds: float, then: float, loop_comes_first: bool) -> None:
         """SIGSTOP, then SIGCONT."""
-        self.world.is_frozen = True
+        self.world.is_frozen, self.world.loop_comes_first = True, loop_comes_first
         self.world.run(seconds)
         self.world.is_frozen = False
         self.world.run(then)

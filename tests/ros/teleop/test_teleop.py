@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import hold_scene
 import numpy as np
 import pytest
 import ros_examples
@@ -174,3 +175,35 @@ def test_a_joystick_moves_the_robot_over_ros(robot, tmp_path):
         # silence of the joystick, as when its cable is pulled
         robot.wait(lambda: not any(robot.actions[-1].position[:4]), "the joystick's silence")
         assert robot.actions[-1].header.frame_id == "joystick"
+
+
+@pytest.mark.parametrize("how", ["button", "stop", "silence"])
+def test_what_stops_the_robot_acts_without_a_joint_state(tmp_path, how):
+    """With the stream cut it went on for 3 s after the button was let go, and a stop did nothing.
+
+    The gripper, too, is left as it is until somebody asks: it opened at full speed.
+    """
+    held = Joy(axes=[0.0, 1.0, 0.0, 0.0, 0.0], buttons=[0, 0, 0, 0, 1])
+    hold_after = 0.2 if how == "silence" else 5.0  # so that it is not what holds
+    with hold_scene.scene(tmp_path) as one:
+        grips = one.probe.listen(Float64MultiArray, topics.GRIPPER_VELOCITY, 100)
+        with teleop(tmp_path / "log", "device:=joystick", f"hold_after:={hold_after}"):
+
+            def moves() -> bool:
+                one.probe.publish(held, topics.JOY)
+                return max(one.speeds[-3:], default=0.0) > 0.01
+
+            assert ros_examples.eventually(moves)
+            one.fault("joint_states", "silent")
+            if how == "button":
+                time.sleep(0.3)
+                one.probe.publish(Joy(axes=[0.0] * 5, buttons=[0] * 5), topics.JOY)
+            elif how == "stop":
+                time.sleep(0.3)
+                one.probe.publish(Bool(data=True), topics.STOP)
+            asked = time.monotonic()
+            assert ros_examples.eventually(lambda: not one.commands[-1][1].any())
+            assert time.monotonic() - asked < hold_after + hold_scene.LATE
+            one.fault("joint_states", "none")
+            one.wait_until_still()
+            assert grips and not any(m.data[0] for m in grips)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from gato_ros.common import conversion, topics
@@ -71,3 +74,22 @@ class Guarded:
             return SetParametersResult(successful=is_kept, reason="" if is_kept else reason)
 
         self.add_on_set_parameters_callback(check)
+
+
+def explained(transition: Callable) -> Callable:
+    """A transition of a managed node whose exceptions are logged: rclpy swallows them.
+
+    Before anything else the node's `on_failed_transition(words)` is called.
+    """
+
+    @functools.wraps(transition)
+    def run(self: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception as error:
+            self.on_failed_transition(f"{transition.__name__} failed")
+            self.get_logger().error(f"{transition.__name__} failed: {error!r}")
+            self.get_logger().debug(traceback.format_exc())
+            raise
+
+    return run

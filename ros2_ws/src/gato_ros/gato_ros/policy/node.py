@@ -9,11 +9,9 @@ until `rearm`. Late ticks are skipped and counted, never queued.
 from __future__ import annotations
 
 import contextlib
-import functools
 import gc
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from functools import partial
 
@@ -35,7 +33,6 @@ from gato_core.embodiment import fitting
 from gato_core.policy import load
 from gato_ros.common import (
     cadence,
-    clocks,
     conversion,
     diagnostics,
     ingest,
@@ -43,48 +40,25 @@ from gato_ros.common import (
     realtime,
     topics,
 )
-from gato_ros.common.guard import Guarded
-from gato_ros.common.process import RCLError
+from gato_ros.common.guard import Guarded, explained
 from gato_ros.common.stopping import Stop
 from gato_ros.policy import parameters as policy_parameters
 from gato_ros.policy.control import Control
 from gato_ros.policy.drive import MOVING, STOPPED, Drive
 from gato_ros.policy.inputs import Inputs
 from gato_ros.policy.triggers import ClockTrigger, StateTrigger
-from gato_ros.robot.commands import Commander
-from gato_ros.robot.limb import Limb
+from gato_ros.robot.holder import Holder
 from gato_ros.safety.buttons import LatchedButtons
-from gato_ros.safety.hold import Hold, Watchdog
-from gato_ros.safety.joints import JointWatch
 from gato_ros.safety.rivals import Rivals
 
 FAILURE = TransitionCallbackReturn.FAILURE
 WAIT = 0.05  # s; how often the control loop looks at what is not an event
-REACH = 1.0  # s for the robot to find publishers that were made for a hold
-END_PATIENCE = 1.0  # s at the end of the process for the robot to come to rest
-MAX_HOLD_PERIOD = 0.05  # s between holds
-
-
-def explained(transition: Callable) -> Callable:
-    """A transition whose exceptions hold the robot and are logged: rclpy swallows them."""
-
-    @functools.wraps(transition)
-    def run(self: PolicyNode, state: LifecycleState) -> TransitionCallbackReturn:
-        try:
-            return transition(self, state)
-        except Exception as error:
-            self._hold.shut(f"{transition.__name__} failed")
-            self.get_logger().error(f"{transition.__name__} failed: {error!r}")
-            self.get_logger().debug(traceback.format_exc())
-            raise
-
-    return run
 
 
 class PolicyNode(Guarded, LifecycleNode):
     """Topics and parameters are tabulated in docs/ros.md."""
 
-    _watchdog: Watchdog | None = None  # rclpy destroys nodes that were never complete
+    _holder: Holder | None = None  # rclpy destroys nodes that were never complete
 
     def __init__(self) -> None:
         super().__init__("policy_node")
@@ -97,7 +71,6 @@ class PolicyNode(Guarded, LifecycleNode):
         self._mismatches: dict[str, str] = {}
         self._entities: list[tuple[Callable, object]] = []
         self._normal = contextlib.ExitStack()  # closing it ends real-time scheduling
-        self._clocks = clocks.of_node(self)
         backwards = JumpThreshold(
             min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True
         )
@@ -116,23 +89,17 @@ class PolicyNode(Guarded, LifecycleNode):
     def _create_hold(self) -> None:
         """What holds the robot in every state: the node may have been killed in motion before."""
         parameters = self.parameters
-        self._commander = Commander(
+        self._holder = holder = Holder(
+            self,
             lambda message_type, topic: self._publish_on(message_type, topic, topics.COMMAND),
             parameters.forms(),
+            hold_after=parameters.hold_after,
+            max_pause=max(limits.wall for limits in parameters.limits.values()),
+            tell=self._on_expired,
         )
-        self._joints = JointWatch(parameters.arm.joints)
-        limb = Limb(self._commander, self._joints, self._clocks, self.get_clock())
-        self._hold = Hold(
-            limb,
-            self._clocks,
-            parameters.hold_after,
-            min(MAX_HOLD_PERIOD, 1 / parameters.control_rate),
-            max(limits.wall for limits in parameters.limits.values()),
-            (RCLError,),
-            self._on_expired,
-        )
+        self._clocks, self._commander = holder.clocks, holder.commander
+        self._joints, self._hold = holder.joints, holder.hold
         self._inputs = Inputs(self._joints, self._hold, self._clocks)
-        self._watchdog = Watchdog(self._hold, lambda words: self.get_logger().error(words))
         self._is_needed = False  # the publishers of commands, by the state of the node
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._buttons = LatchedButtons(self, self._on_stop)
@@ -156,8 +123,8 @@ class PolicyNode(Guarded, LifecycleNode):
                 self.destroy_publisher(publisher)
 
     def destroy_node(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.end()
+        if self._holder is not None:
+            self._holder.end()
         super().destroy_node()
 
     # Transitions, called in the background thread.
@@ -390,16 +357,10 @@ class PolicyNode(Guarded, LifecycleNode):
 
     def _stop(self, reason: str) -> str:
         """Holds until `rearm`, in every state; why no hold reached the robot, or ""."""
-        if self._commander.connect():  # this process has not moved it, but another may have
-            end = time.monotonic() + REACH
-            while not self._commander.num_listeners() and time.monotonic() < end:
-                time.sleep(0.01)
         is_news = not self._hold.stop_reason
-        unsent = self._hold.stop(reason)
+        unsent = self._holder.stop(reason)
         if is_news:
             self.get_logger().error(f"stopped: {reason}")
-        if not unsent and not self._commander.num_listeners():
-            unsent = f"nobody listens on {self._commander.topics()[0]}"
         return unsent
 
     def _on_stop(self, message: Bool) -> None:
@@ -425,6 +386,9 @@ class PolicyNode(Guarded, LifecycleNode):
     def on_failure(self, words: str) -> None:
         """A callback failed and the process will end."""
         self._hold.stop(words)
+
+    def on_failed_transition(self, words: str) -> None:
+        self._hold.shut(words)
 
     def _on_expired(self, reason: str) -> None:
         """The watchdog held, in its thread: the control loop may hang."""
@@ -455,9 +419,7 @@ class PolicyNode(Guarded, LifecycleNode):
         self._hold.shut("the process ends")
         if self._drive is not None:
             self.trigger_deactivate()
-        end = time.monotonic() + END_PATIENCE
-        while not self._hold.is_resting and time.monotonic() < end:
-            time.sleep(0.01)
+        self._holder.settle()
 
     def _tell(self, state: str) -> None:
         if state != self._told:

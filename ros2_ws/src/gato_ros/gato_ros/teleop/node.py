@@ -19,20 +19,18 @@ from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from gato_ros.common import clocks, conversion, reports, topics
+from gato_ros.common import conversion, reports, topics
 from gato_ros.common.guard import Guarded
 from gato_ros.common.ingest import Gripper
 from gato_ros.common.joint_parts import JointParts
-from gato_ros.common.process import RCLError
 from gato_ros.common.reading import joint_values
 from gato_ros.common.stopping import Stop
-from gato_ros.robot.commands import Commander, Forms
-from gato_ros.robot.limb import Limb
+from gato_ros.robot.commands import Forms
+from gato_ros.robot.holder import Holder
 from gato_ros.robot.motion import Motion
 from gato_ros.robot.robot import Robot
 from gato_ros.safety.buttons import LatchedButtons
-from gato_ros.safety.hold import Hold, Watchdog
-from gato_ros.safety.joints import Implausible, JointWatch
+from gato_ros.safety.joints import Implausible
 from gato_ros.safety.limits import SafetyLimits
 from gato_ros.safety.rivals import Rivals
 from gato_ros.teleop import devices, terminal
@@ -44,13 +42,12 @@ WAIT = 0.05  # s
 LINE_PERIOD = 0.2  # s between lines on the terminal
 MAX_SILENCE = 0.5  # s without a joint state until a person is told
 MAX_PAUSE = 2.0  # s that a simulated clock may stand still
-END_PATIENCE = 1.0  # s at the end for the robot to come to rest
 
 
 class TeleopNode(Guarded, Node):
     """Topics, services and parameters are tabulated in docs/recording.md."""
 
-    _watchdog: Watchdog | None = None  # rclpy destroys nodes that were never complete
+    _holder: Holder | None = None  # rclpy destroys nodes that were never complete
 
     def __init__(self) -> None:
         super().__init__("teleop")
@@ -85,20 +82,26 @@ class TeleopNode(Guarded, Node):
     def _create_hold(self) -> None:
         """What holds the robot, whatever the loop, the person and the streams do."""
         parameters, arm = self.parameters, self._robot.arm
-        self._clocks = clocks.of_node(self)
-        timestep = self._robot.control_timestep
-        forms = Forms(parameters.command, "velocity", arm.joints, self._robot.gripper, timestep)
-        create = partial(self.create_publisher, qos_profile=topics.COMMAND)
-        self._commander = Commander(create, forms, self._device)
-        self._commander.connect()
-        self._parts = JointParts({*arm.joints, self._robot.gripper.joint}, MAX_SILENCE)
-        self._joints = JointWatch(arm.joints)
-        self._joints.limit(arm.low, arm.high, arm.velocity_limits)
-        limb = Limb(self._commander, self._joints, self._clocks, self.get_clock())
-        self._hold = Hold(
-            limb, self._clocks, parameters.hold_after, min(WAIT, timestep), MAX_PAUSE, (RCLError,)
+        forms = Forms(
+            parameters.command,
+            "velocity",
+            arm.joints,
+            self._robot.gripper,
+            self._robot.control_timestep,
         )
-        self._watchdog = Watchdog(self._hold, lambda words: self.get_logger().error(words))
+        self._holder = holder = Holder(
+            self,
+            partial(self.create_publisher, qos_profile=topics.COMMAND),
+            forms,
+            hold_after=parameters.hold_after,
+            max_pause=MAX_PAUSE,
+            source=self._device,
+        )
+        self._clocks, self._commander = holder.clocks, holder.commander
+        self._joints, self._hold = holder.joints, holder.hold
+        self._parts = JointParts({*arm.joints, self._robot.gripper.joint}, MAX_SILENCE)
+        self._joints.limit(arm.low, arm.high, arm.velocity_limits)
+        self._commander.connect()
         self._hold.open()
         states = self.resolve_topic_name(topics.JOINT_STATES)
         self._rivals = Rivals(self, tuple, lambda: {states: self._parts.num_parts})
@@ -107,8 +110,8 @@ class TeleopNode(Guarded, Node):
         self.create_timer(WAIT, self._buttons.look, clock=steady)
 
     def destroy_node(self) -> None:
-        if self._watchdog is not None:
-            self._watchdog.end()
+        if self._holder is not None:
+            self._holder.end()
         super().destroy_node()
 
     # Callbacks, in the background thread. What stops the robot does so here, not in the loop.
@@ -192,9 +195,7 @@ class TeleopNode(Guarded, Node):
                 self._loop(stop, by_keys)
         finally:
             self._hold.shut("the process ends")
-            end = time.monotonic() + END_PATIENCE
-            while not self._hold.is_resting and time.monotonic() < end:
-                time.sleep(0.01)
+            self._holder.settle()
         print()
 
     def _loop(self, stop: Stop, by_keys: bool) -> None:
