@@ -20,8 +20,6 @@ from std_msgs.msg import Bool, Float64MultiArray, String
 
 from gato_ros.common import conversion, diagnostics, topics
 
-pytestmark = pytest.mark.alone  # holds within tenths of a second
-
 IMAGE = topics.image("basket_front_left")
 JOINTS = topics.JOINT_STATES
 COMMANDS = topics.ARM_VELOCITY
